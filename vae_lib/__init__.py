@@ -1,0 +1,81 @@
+"""Variational autoencoders, explained live. The public names, flat; each is loaded when it is first used.
+
+Data, widgets and plots do not need TensorFlow, so importing this package does not import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_lib.config import TrainConfig as TrainConfig
+    from vae_lib.data import DataError as DataError
+    from vae_lib.data import Dataset as Dataset
+    from vae_lib.data import binarize as binarize
+    from vae_lib.data import load_digits as load_digits
+    from vae_lib.data import load_mnist as load_mnist
+    from vae_lib.evaluation import elbo as elbo
+    from vae_lib.gaussian import gaussian_kl as gaussian_kl
+    from vae_lib.gaussian import gaussian_log_prob as gaussian_log_prob
+    from vae_lib.gaussian import sample_gaussian as sample_gaussian
+    from vae_lib.model import VAE as VAE
+    from vae_lib.model import Sampling as Sampling
+    from vae_lib.model import build_vae as build_vae
+    from vae_lib.objective import ElboTerms as ElboTerms
+    from vae_lib.objective import batch_loss as batch_loss
+    from vae_lib.objective import bernoulli_log_prob as bernoulli_log_prob
+    from vae_lib.objective import elbo_terms as elbo_terms
+    from vae_lib.training import History as History
+    from vae_lib.training import TrainingError as TrainingError
+    from vae_lib.training import train as train
+    from vae_lib.weights import WeightsError as WeightsError
+    from vae_lib.weights import load_weights as load_weights
+    from vae_lib.weights import pretrained as pretrained
+    from vae_lib.weights import pretrained_registry as pretrained_registry
+    from vae_lib.weights import save_weights as save_weights
+    from vae_lib.widgets.latent_explorer import LatentExplorer as LatentExplorer
+
+_MODULE_OF = {
+    "TrainConfig": "config",
+    "DataError": "data",
+    "Dataset": "data",
+    "binarize": "data",
+    "load_digits": "data",
+    "load_mnist": "data",
+    "elbo": "evaluation",
+    "gaussian_kl": "gaussian",
+    "gaussian_log_prob": "gaussian",
+    "sample_gaussian": "gaussian",
+    "VAE": "model",
+    "Sampling": "model",
+    "build_vae": "model",
+    "ElboTerms": "objective",
+    "batch_loss": "objective",
+    "bernoulli_log_prob": "objective",
+    "elbo_terms": "objective",
+    "plots": "plots",
+    "History": "training",
+    "TrainingError": "training",
+    "train": "training",
+    "WeightsError": "weights",
+    "load_weights": "weights",
+    "pretrained": "weights",
+    "pretrained_registry": "weights",
+    "save_weights": "weights",
+    "LatentExplorer": "widgets.latent_explorer",
+}
+
+__all__ = sorted(_MODULE_OF)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'vae_lib' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = importlib.import_module(f"vae_lib.{_MODULE_OF[name]}")
+    return module if name == _MODULE_OF[name] else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

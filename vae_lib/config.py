@@ -1,0 +1,83 @@
+"""Every hyperparameter, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What is trained and how; the defaults are those of the 2016 post.
+
+    Parameters
+    ----------
+    input_dim
+        Number of pixels of an image, ≥ 1.
+    latent_dim
+        Number of latent dimensions, ≥ 1.
+    hidden
+        Widths of the encoder's hidden layers; the decoder mirrors them.
+    beta
+        Weight of the KL term, ≥ 0; 1 gives the ELBO (Higgins et al. 2017, eq. 4).
+    batch_size
+        Images per gradient step, ≥ 1.
+    epochs
+        Passes through the training images, ≥ 1.
+    learning_rate
+        Adam's step size, > 0.
+    seed
+        Seeds the weights, the order of the images and the noise; 0 ≤ seed < 2³¹.
+
+    Raises
+    ------
+    ValueError
+        If a value is of the wrong type or out of its range.
+    """
+
+    input_dim: int = 784
+    latent_dim: int = 2
+    hidden: tuple[int, ...] = (512,)
+    beta: float = 1.0
+    batch_size: int = 50
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hidden, list):  # as JSON brings it
+            object.__setattr__(self, "hidden", tuple(self.hidden))
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise ValueError(f"hidden: expected a non-empty tuple of layer widths such as (512,), got {self.hidden!r}")
+        for name in ("input_dim", "latent_dim", "batch_size", "epochs"):
+            _check_integer(name, getattr(self, name), least=1)
+        for width in self.hidden:
+            _check_integer("hidden", width, least=1)
+        _check_integer("seed", self.seed, least=0)
+        if self.seed >= 2**31:
+            raise ValueError(f"seed: expected a whole number below 2**31, got {self.seed!r}")
+        _check_number("beta", self.beta, zero_allowed=True)
+        _check_number("learning_rate", self.learning_rate, zero_allowed=False)
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """Return a copy with some values changed, checked like a new one."""
+        return dataclasses.replace(self, **changes)
+
+
+def _check_integer(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def _check_number(name: str, value: object, *, zero_allowed: bool) -> None:
+    wanted = "a finite number of at least 0" if zero_allowed else "a finite number above 0"
+    good = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value >= 0 if zero_allowed else value > 0)
+    )
+    if not good:
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")

@@ -1,0 +1,113 @@
+"""Gaussians with diagonal covariance: log-density, KL divergence in closed form, reparameterised samples.
+
+A Gaussian is given by its mean `mu` and the logarithm of its variance `log_var`, both (batch, latent_dim). Results are in
+nats, one value for each row: summed over dimensions, never averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras import backend, ops, random
+
+Tensor = Any  # whatever the Keras backend computes with; NumPy arrays are accepted everywhere
+
+
+def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL divergence from a diagonal Gaussian to the standard one: ½ Σ (exp(log_var) + mu² − 1 − log_var).
+
+    Parameters
+    ----------
+    mu, log_var
+        Mean and log-variance, (batch, latent_dim).
+
+    Returns
+    -------
+    tensor
+        KL[N(mu, exp(log_var)) ‖ N(0, I)], (batch,), nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (batch, latent_dim).
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, appendix B.
+    """
+    mu, log_var = _checked(mu=mu, log_var=log_var)
+    # expm1(l) − l, not exp(l) − 1 − l: near l = 0 the latter loses every digit to cancellation
+    return 0.5 * ops.sum(ops.expm1(log_var) - log_var + ops.square(mu), axis=-1)
+
+
+def gaussian_log_prob(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """Log-density of a diagonal Gaussian at z.
+
+    Parameters
+    ----------
+    z, mu, log_var
+        Points, mean and log-variance, each (batch, latent_dim).
+
+    Returns
+    -------
+    tensor
+        log N(z; mu, exp(log_var)), (batch,), nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (batch, latent_dim).
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, equation 9.
+    """
+    z, mu, log_var = _checked(z=z, mu=mu, log_var=log_var)
+    scaled = ops.square(z - mu) * ops.exp(-log_var)
+    return -0.5 * ops.sum(math.log(2 * math.pi) + log_var + scaled, axis=-1)
+
+
+def sample_gaussian(mu: Tensor, log_var: Tensor, *, seed: int | random.SeedGenerator) -> Tensor:
+    """Draw z = mu + exp(½ log_var) · ε with ε ~ N(0, I): gradients flow into mu and log_var, none into ε.
+
+    Parameters
+    ----------
+    mu, log_var
+        Mean and log-variance, (batch, latent_dim).
+    seed
+        A whole number gives the same ε each time; a `keras.random.SeedGenerator` goes on from call to call.
+
+    Returns
+    -------
+    tensor
+        One sample for each row, (batch, latent_dim).
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (batch, latent_dim).
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, section 2.4.
+    """
+    mu, log_var = _checked(mu=mu, log_var=log_var)
+    eps = random.normal(ops.shape(mu), dtype=mu.dtype, seed=seed)  # (batch, latent_dim)
+    return mu + ops.exp(0.5 * log_var) * eps
+
+
+def _checked(**tensors: Tensor) -> list[Tensor]:
+    """Convert to tensors of one floating dtype and insist on one shape (batch, latent_dim)."""
+    converted = {name: ops.convert_to_tensor(value) for name, value in tensors.items()}
+    shapes = {name: tuple(value.shape) for name, value in converted.items()}
+    if any(len(shape) != 2 for shape in shapes.values()) or not _compatible(list(shapes.values())):
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"expected equal shapes (batch, latent_dim), got {got}")
+    dtype = backend.result_type(*(value.dtype for value in converted.values()), float)
+    return [ops.cast(value, dtype) for value in converted.values()]
+
+
+def _compatible(shapes: list[tuple[int | None, ...]]) -> bool:
+    """Whether shapes are equal where they are known; None is a size not known yet, as in a compiled graph."""
+    return all(len({size for size in sizes if size is not None}) <= 1 for sizes in zip(*shapes, strict=True))

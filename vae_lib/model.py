@@ -1,0 +1,193 @@
+"""Encoder, decoder and the whole VAE: Keras models that share weights. What is minimised is defined in `objective`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from vae_lib.config import TrainConfig
+from vae_lib.gaussian import Tensor, sample_gaussian
+from vae_lib.objective import batch_loss, elbo_terms
+
+
+@keras.saving.register_keras_serializable(package="vae_lib")
+class Sampling(layers.Layer):
+    """Draw z = mu + exp(½ log_var) · ε, another ε at each call.
+
+    Parameters
+    ----------
+    seed
+        Where the sequence of ε starts.
+    **kwargs
+        What every Keras layer takes, such as `name`.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Take (mu, log_var), each (batch, latent_dim); return z of the same shape."""
+        mu, log_var = inputs
+        return sample_gaussian(mu, log_var, seed=self.seed_generator)
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Return the shape of mu."""
+        return input_shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make the layer again."""
+        return {**super().get_config(), "seed": self.seed}
+
+
+class VAE(keras.Model):
+    """A variational autoencoder with a diagonal Gaussian encoder and a Bernoulli decoder.
+
+    An ordinary Keras model: `compile(optimizer)`, `fit(x)`, `evaluate(x)`, `predict(x)`, `summary()`, `save_weights(path)`.
+    Its loss is the mean over the batch of reconstruction + beta · KL, nats per image; `reconstruction` and `kl` are its metrics.
+
+    Parameters
+    ----------
+    config
+        Sizes, beta and seed.
+
+    Attributes
+    ----------
+    encoder
+        Keras model, x (batch, input_dim) → [mu, log_var], each (batch, latent_dim).
+    decoder
+        Keras model, z (batch, latent_dim) → logits (batch, input_dim).
+    sampling
+        The layer between them.
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, section 3 and appendix C.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(name="vae")
+        self.config = config
+        self.encoder = _encoder(config)
+        self.decoder = _decoder(config)
+        self.sampling = Sampling(config.seed, name="sampling")
+        self.reconstruction_metric = keras.metrics.Mean(name="reconstruction")
+        self.kl_metric = keras.metrics.Mean(name="kl")
+        self.build((None, config.input_dim))
+
+    def build(self, input_shape: tuple[int | None, int]) -> None:
+        """Mark the model as built; its two halves have their weights from the start."""
+        self.sampling.build([(None, self.config.latent_dim)] * 2)
+        self.built = True
+
+    def call(self, x: Tensor) -> dict[str, Tensor]:
+        """Encode, sample, decode.
+
+        Parameters
+        ----------
+        x
+            Images, (batch, input_dim), values in [0, 1].
+
+        Returns
+        -------
+        dict
+            `reconstruction` (batch, input_dim), probabilities; `logits` of the same shape; `mu`, `log_var` and `z`,
+            each (batch, latent_dim).
+        """
+        mu, log_var = self.encoder(x)
+        z = self.sampling((mu, log_var))
+        logits = self.decoder(z)
+        return {"reconstruction": ops.sigmoid(logits), "logits": logits, "mu": mu, "log_var": log_var, "z": z}
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the mean over the batch of reconstruction + beta · KL: what Keras's `fit` minimises.
+
+        Parameters
+        ----------
+        x
+            Images, (batch, input_dim).
+        y
+            Ignored, so that `fit(x, x)`, usual for autoencoders, works as `fit(x)` does.
+        y_pred
+            What `call` returned.
+        sample_weight
+            Must be None.
+        training
+            Ignored: noise is drawn either way.
+
+        Returns
+        -------
+        tensor
+            A scalar, nats per image.
+
+        Raises
+        ------
+        ValueError
+            If sample weights are given: a weighted ELBO is not defined here.
+        """
+        if sample_weight is not None:
+            raise ValueError("sample_weight: expected none, for every image counts the same; leave it out")
+        terms = elbo_terms(x, y_pred["logits"], y_pred["mu"], y_pred["log_var"])
+        self.reconstruction_metric.update_state(terms.reconstruction)
+        self.kl_metric.update_state(terms.kl)
+        return batch_loss(terms, self.config.beta)
+
+
+def build_vae(config: TrainConfig | None = None) -> VAE:
+    """Build the three models that share weights; the default is the post's 784-512-2-512-784.
+
+    Parameters
+    ----------
+    config
+        Sizes, beta and seed; the same configuration gives the same initial weights.
+
+    Returns
+    -------
+    VAE
+        The whole model, with `.encoder` and `.decoder`.
+
+    Raises
+    ------
+    ValueError
+        If `config` is not a `TrainConfig`.
+    """
+    config = TrainConfig() if config is None else config
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(latent_dim=2)")
+    return VAE(config)
+
+
+def _encoder(config: TrainConfig) -> keras.Model:
+    x = keras.Input((config.input_dim,), name="x")  # (batch, input_dim)
+    hidden = _hidden_layers(x, config.hidden, seed=config.seed * 1000, prefix="encoder")
+    mu = _dense(config.latent_dim, seed=config.seed * 1000 + 100, name="mu")(hidden)  # (batch, latent_dim)
+    log_var = _dense(config.latent_dim, seed=config.seed * 1000 + 101, name="log_var")(hidden)  # (batch, latent_dim)
+    return keras.Model(x, [mu, log_var], name="encoder")
+
+
+def _decoder(config: TrainConfig) -> keras.Model:
+    z = keras.Input((config.latent_dim,), name="z")  # (batch, latent_dim)
+    hidden = _hidden_layers(z, config.hidden[::-1], seed=config.seed * 1000 + 200, prefix="decoder")
+    logits = _dense(config.input_dim, seed=config.seed * 1000 + 300, name="logits")(hidden)  # (batch, input_dim)
+    return keras.Model(z, logits, name="decoder")
+
+
+def _hidden_layers(inputs: Tensor, widths: tuple[int, ...], *, seed: int, prefix: str) -> Tensor:
+    for number, width in enumerate(widths):
+        inputs = _dense(width, seed=seed + number, name=f"{prefix}_{number}", activation="relu")(inputs)
+    return inputs
+
+
+def _dense(width: int, *, seed: int, name: str, activation: str | None = None) -> layers.Dense:
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name)

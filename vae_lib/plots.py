@@ -1,0 +1,207 @@
+"""Figures: each function takes data and returns a new matplotlib figure. None calls plt.show() or changes global settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from vae_lib.training import History
+
+DIGIT_COLORS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+"""The colour of each digit, here and in the widgets: safe for colour-blind readers (Petroff 2021, arXiv:2107.02270)."""
+
+
+def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None = None) -> Figure:
+    """Draw the codes of images as points, coloured by digit, with the prior's circles.
+
+    Parameters
+    ----------
+    codes
+        Means of q(z|x); the first two dimensions are drawn, (images, ≥ 2).
+    labels
+        The digit of each image, (images,).
+    limit
+        Half the side of the square that is shown; by default it holds 99.5 % of the codes.
+
+    Returns
+    -------
+    Figure
+        One pair of axes; each digit also stands at the median of its codes, so that nothing hangs on colour alone.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    points, digits = np.asarray(codes, dtype=float), np.asarray(labels).astype(int)
+    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
+        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
+    limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 if limit is None else limit
+    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    axes = figure.subplots()
+    for digit in np.unique(digits):
+        chosen = points[digits == digit]
+        axes.plot(*chosen[:, :2].T, ".", ms=2.5, alpha=0.5, color=DIGIT_COLORS[digit % 10], label=str(digit))
+        x, y = np.median(chosen[:, :2], axis=0)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
+        axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for radius in (1, 2, 3):
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.35", lw=0.8)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
+    axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False)
+    return figure
+
+
+def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+    """Draw originals in one row and what became of them below.
+
+    Parameters
+    ----------
+    originals, reconstructed
+        Images with values in [0, 1], (images, pixels).
+    image_shape
+        (height, width).
+
+    Returns
+    -------
+    Figure
+        Two rows of images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
+    if first.shape != second.shape:
+        raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
+    figure = Figure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
+    rows = figure.subplots(2, 1)
+    for axes, images, name in zip(rows, (first, second), ("original", "reconstructed"), strict=True):
+        _show(axes, np.concatenate(list(images), axis=1))
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+    """Draw images row by row: samples, or a manifold.
+
+    Parameters
+    ----------
+    images
+        Values in [0, 1], (rows · columns, pixels).
+    columns
+        How many stand in one row.
+    image_shape
+        (height, width).
+
+    Returns
+    -------
+    Figure
+        One picture of all of them, without gaps.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    pictures = _images(images, image_shape)
+    if columns < 1 or len(pictures) % columns:
+        raise ValueError(f"columns: expected a divisor of the {len(pictures)} images, got {columns}")
+    rows = len(pictures) // columns
+    height, width = image_shape
+    mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    figure = Figure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
+    _show(figure.subplots(), mosaic)
+    return figure
+
+
+def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+    """Draw the decoded latent plane, with equal steps of the prior's probability on both axes.
+
+    Parameters
+    ----------
+    decoded
+        Images of the grid, first row at the top: z₂ falls from row to row, z₁ grows along it, (side², pixels).
+    quantiles
+        The values of z₁, and of z₂, on the grid, growing, (side,).
+    image_shape
+        (height, width).
+
+    Returns
+    -------
+    Figure
+        One picture with the latent values on its axes.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    values = np.asarray(quantiles, dtype=float)
+    side = len(values)
+    if len(np.asarray(decoded)) != side * side:
+        raise ValueError(f"decoded: expected {side * side} images for {side} quantiles, got {len(np.asarray(decoded))}")
+    figure = image_grid(decoded, columns=side, image_shape=image_shape)
+    axes = figure.axes[0]
+    every = max(1, side // 5)
+    shown = np.arange(every // 2, side, every)
+    texts = [f"{value:.2f}" for value in values[shown]]
+    axes.set_xticks((shown + 0.5) * image_shape[1], texts)
+    axes.set_yticks((side - shown - 0.5) * image_shape[0], texts)
+    axes.set(xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
+    return figure
+
+
+def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None) -> Figure:
+    """Draw loss, reconstruction and KL over the epochs, beside figures that give them a meaning.
+
+    Parameters
+    ----------
+    history
+        From `train`.
+    landmarks
+        Name and nats per image of each horizontal line.
+
+    Returns
+    -------
+    Figure
+        Loss and reconstruction on the left, KL on the right.
+    """
+    epochs = np.arange(1, len(history) + 1)
+    figure = Figure(figsize=(8.5, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    for axes, names in ((left, ("loss", "reconstruction")), (right, ("kl",))):
+        for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
+            title = {"kl": "KL"}.get(name, name)
+            axes.plot(epochs, getattr(history, name), "o-", color=color, ms=4, label=f"{title}, training")
+            if history.val_loss:
+                axes.plot(epochs, getattr(history, f"val_{name}"), "s--", color=color, ms=4, mfc="white", label=f"{title}, test")
+        axes.set(xlabel="epoch", ylabel="nats per image")
+    for name, value in (landmarks or {}).items():
+        left.axhline(value, color="0.35", lw=1, ls=":")
+        left.annotate(f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    for axes in (left, right):
+        axes.legend(fontsize=8, loc="center right")
+    return figure
+
+
+def _images(values: ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
+    array = np.asarray(values, dtype=float)
+    height, width = image_shape
+    if array.ndim != 2 or array.shape[1] != height * width or not len(array):
+        raise ValueError(f"expected images as (images, {height * width}) for the shape {image_shape}, got {array.shape}")
+    return array.reshape(-1, height, width)
+
+
+def _show(axes: Any, picture: NDArray[Any]) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, picture.shape[1], picture.shape[0], 0))
+    axes.set(xticks=[], yticks=[])

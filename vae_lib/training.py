@@ -1,0 +1,294 @@
+"""train(): each epoch is one compiled function; progress bar, validation, History.
+
+The one module that knows its backend: TensorFlow compiles the whole epoch with XLA, so that Python is left out of the
+gradient steps. What is minimised comes from `objective`, the optimiser is Keras's Adam: plain `fit` reaches the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_lib.config import TrainConfig
+from vae_lib.objective import batch_loss, elbo_terms
+
+if TYPE_CHECKING:
+    from vae_lib.model import VAE
+
+_EVALUATION_BATCH = 1000
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the model keeps the weights of its last good epoch."""
+
+
+@dataclass
+class History:
+    """What `train` measured, one entry an epoch; all but `seconds` are nats per image.
+
+    Training values are means over the epoch, while the weights moved; validation values come after it. Each uses one sample of
+    z for an image. `loss` is reconstruction + beta · KL.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    reconstruction: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_reconstruction: list[float] = field(default_factory=list)
+    val_kl: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Count the finished epochs."""
+        return len(self.loss)
+
+
+def train(
+    vae: VAE,
+    x: NDArray[np.float32],
+    *,
+    config: TrainConfig | None = None,
+    validation: NDArray[np.float32] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+) -> History:
+    """Train a VAE with Adam on reconstruction + beta · KL.
+
+    Ctrl-C stops after the epoch under way and keeps its weights. The same seed on the same machine gives the same weights.
+
+    Parameters
+    ----------
+    vae
+        From `build_vae`; trained in place.
+    x
+        Training images, (images, input_dim), float32 in [0, 1].
+    config
+        Epochs, batch size, learning rate, beta and seed; by default the configuration that `vae` was built with.
+    validation
+        Images for `History.val_*`, same form as `x`; never trained on.
+    callbacks
+        Keras callbacks; `on_train_begin`, `on_epoch_begin`, `on_epoch_end` and `on_train_end` are called.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    History
+        Loss, reconstruction and KL of each epoch, nats per image, and seconds.
+
+    Raises
+    ------
+    ValueError
+        If `x` or `validation` has the wrong form, or `config` the wrong sizes.
+    TrainingError
+        If the loss is not a number any more; the weights are those of the last good epoch.
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, algorithm 1; Kingma and Ba 2014, arXiv:1412.6980.
+    """
+    config = vae.config if config is None else config
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(epochs=10)")
+    for name in ("input_dim", "latent_dim", "hidden"):
+        if getattr(config, name) != getattr(vae.config, name):
+            raise ValueError(
+                f"config.{name}: expected {getattr(vae.config, name)!r} as in the model, got {getattr(config, name)!r}; "
+                f"build another model for other sizes"
+            )
+    x = check_images(x, vae.config.input_dim, "x")
+    if validation is not None:
+        validation = check_images(validation, vae.config.input_dim, "validation")
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"train: expected Keras on TensorFlow, got {keras.backend.backend()}; use vae.compile and vae.fit, "
+            f"which work with every backend"
+        )
+    return _run(vae, x, config, validation, callbacks, progress)
+
+
+def check_images(x: Any, input_dim: int, name: str = "x") -> NDArray[np.float32]:
+    """Return images as float32 (images, input_dim), or say what is wrong with them.
+
+    Parameters
+    ----------
+    x
+        What should be images.
+    input_dim
+        The number of pixels that is wanted.
+    name
+        What the message calls them.
+
+    Returns
+    -------
+    ndarray
+        (images, input_dim), float32; `x` itself where it is that already.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, there is no image, or a value is not in [0, 1].
+    """
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind not in "buif":
+            raise TypeError(array.dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers, got {error}; give a float32 array (images, {input_dim})") from error
+    if array.ndim != 2 or array.shape[1] != input_dim or not len(array):
+        raise ValueError(
+            f"{name}: expected shape (images, {input_dim}) with at least one image, got {array.shape}; "
+            f"flatten images with x.reshape(len(x), -1)"
+        )
+    array = array.astype(np.float32, copy=False)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # false for NaN as well
+        raise ValueError(f"{name}: expected values in [0, 1], got {low} to {high}; divide bytes by 255, drop NaNs")
+    return array
+
+
+def _run(
+    vae: VAE,
+    x: NDArray[np.float32],
+    config: TrainConfig,
+    validation: NDArray[np.float32] | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    progress: bool,
+) -> History:
+    weights = _values(vae.trainable_variables)
+    moments: list[Any] = [keras.ops.zeros_like(weight) for weight in weights * 2]
+    step: Any = keras.ops.zeros((), "int32")
+    epoch = _compiled_epoch(vae, config, len(x))
+    validate = None if validation is None else _compiled_validation(vae, config)
+    images = keras.ops.convert_to_tensor(x)
+    history = History()
+    vae.stop_training = False
+    watch = keras.callbacks.CallbackList(list(callbacks), model=vae, epochs=config.epochs, verbose=0)
+    watch.on_train_begin()
+    try:
+        for number in range(config.epochs):
+            watch.on_epoch_begin(number)
+            start = time.perf_counter()
+            order = np.random.default_rng([config.seed, number]).permutation(len(x)).astype(np.int32)
+            step, weights, moments, totals = epoch(images, order, np.int32(config.seed), step, weights, moments)
+            loss, reconstruction, kl = (float(total) / len(x) for total in totals)
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"epoch {number + 1}: expected a finite loss, got {loss}; the weights of epoch {number} are kept. "
+                    f"Lower the learning rate (now {config.learning_rate}) and look at the data"
+                )
+            for variable, value in zip(vae.trainable_variables, weights, strict=True):
+                variable.assign(value)
+            logs = {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+            if validate is not None and validation is not None:
+                logs |= validate(validation, number)
+            for name, value in logs.items():
+                getattr(history, name).append(value)
+            history.seconds.append(time.perf_counter() - start)
+            if progress:
+                _show_progress(history, config.epochs)
+            watch.on_epoch_end(number, logs)
+            if vae.stop_training:
+                break
+    except KeyboardInterrupt:
+        print(f"\nInterrupted: the weights of epoch {len(history)} of {config.epochs} are kept.", file=sys.stderr)
+    watch.on_train_end()
+    return history
+
+
+def _show_progress(history: History, epochs: int) -> None:
+    """Redraw one line on standard error: a bar, the loss, and the time that is left."""
+    done = len(history)
+    bar = "█" * round(20 * done / epochs)
+    left = (epochs - done) * history.seconds[-1]
+    validation = f", validation {history.val_loss[-1]:.2f}" if history.val_loss else ""
+    line = f"\r|{bar:<20}| epoch {done}/{epochs}: loss {history.loss[-1]:.2f}{validation} nats per image, {left:.0f} s left "
+    print(line, end="\n" if done == epochs else "", file=sys.stderr, flush=True)
+
+
+def _values(variables: Sequence[Any]) -> list[Any]:
+    return [variable.value for variable in variables]
+
+
+def _compiled_epoch(vae: VAE, config: TrainConfig, images: int) -> Callable[..., Any]:
+    """One function for all steps of an epoch: (x, order, seed, step, weights, moments) → (step, weights, moments, sums)."""
+    import tensorflow as tf
+
+    full_batches, rest = divmod(images, config.batch_size)
+
+    def update(x: Any, seed: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        step, weights, moments, sums = state
+        eps = tf.random.stateless_normal((x.shape[0], config.latent_dim), tf.stack([seed, step]))
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            terms = _terms(vae, weights, x, eps)
+            loss = batch_loss(terms, config.beta)
+        gradients = tape.gradient(loss, weights)
+        weights, moments = _adam(step + 1, weights, gradients, moments, config.learning_rate)
+        reconstruction, kl = tf.reduce_sum(terms.reconstruction), tf.reduce_sum(terms.kl)
+        return step + 1, weights, moments, sums + tf.stack([reconstruction + config.beta * kl, reconstruction, kl])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def epoch(x: Any, order: Any, seed: Any, step: Any, weights: list[Any], moments: list[Any]) -> tuple[Any, ...]:
+        def body(i: Any, *state: Any) -> tuple[Any, ...]:
+            rows = tf.slice(order, [i * config.batch_size], [config.batch_size])
+            return i + 1, *update(tf.gather(x, rows), seed, state)
+
+        start = (tf.constant(0), step, weights, moments, tf.zeros(3))
+        _, *state = tf.while_loop(lambda i, *_: i < full_batches, body, start, maximum_iterations=full_batches)
+        if rest:  # the last, shorter batch
+            state = update(tf.gather(x, order[-rest:]), seed, tuple(state))
+        return tuple(state)
+
+    compiled: Callable[..., Any] = epoch
+    return compiled
+
+
+def _adam(step: Any, weights: list[Any], gradients: list[Any], moments: list[Any], rate: float) -> tuple[list[Any], list[Any]]:
+    """One step of Adam as Keras takes it, without state of its own (Kingma and Ba 2014, section 2, the faster order)."""
+    import tensorflow as tf
+
+    decay, decay_square, epsilon = 0.9, 0.999, 1e-7
+    time_step = tf.cast(step, tf.float32)
+    alpha = rate * tf.sqrt(1 - decay_square**time_step) / (1 - decay**time_step)
+    means, squares = moments[: len(weights)], moments[len(weights) :]
+    means = [m + (g - m) * (1 - decay) for m, g in zip(means, gradients, strict=True)]
+    squares = [v + (g * g - v) * (1 - decay_square) for v, g in zip(squares, gradients, strict=True)]
+    weights = [w - alpha * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(weights, means, squares, strict=True)]
+    return weights, means + squares
+
+
+def _compiled_validation(vae: VAE, config: TrainConfig) -> Callable[[NDArray[np.float32], int], dict[str, float]]:
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def sums(x: Any, eps: Any) -> Any:
+        terms = _terms(vae, _values(vae.trainable_variables), x, eps)
+        return tf.stack([tf.reduce_sum(terms.reconstruction), tf.reduce_sum(terms.kl)])
+
+    def validate(x: NDArray[np.float32], number: int) -> dict[str, float]:
+        noise = np.random.default_rng([config.seed, number, 1])
+        totals = np.zeros(2)
+        for start in range(0, len(x), _EVALUATION_BATCH):
+            batch = x[start : start + _EVALUATION_BATCH]
+            eps = noise.standard_normal((len(batch), config.latent_dim), dtype=np.float32)
+            totals += sums(batch, eps).numpy()
+        reconstruction, kl = (float(total) for total in totals / len(x))
+        return {"val_loss": reconstruction + config.beta * kl, "val_reconstruction": reconstruction, "val_kl": kl}
+
+    return validate
+
+
+def _terms(vae: VAE, weights: list[Any], x: Any, eps: Any) -> Any:
+    """ELBO terms of a batch for given weights and given noise."""
+    with keras.StatelessScope(state_mapping=list(zip(vae.trainable_variables, weights, strict=True))):
+        mu, log_var = vae.encoder(x)
+        z = mu + keras.ops.exp(0.5 * log_var) * eps
+        return elbo_terms(x, vae.decoder(z), mu, log_var)

@@ -1,0 +1,50 @@
+"""Join a widget's JavaScript with the maths it imports into the one module that anywidget ships.
+
+A published page has no folder from which a widget could import, so `import … from "./maths.js"` is replaced by that file.
+The sources stay ordinary ES modules, which Node tests and editors understand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(?P<name>[\w-]+\.js)";\n', flags=re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?function |const |class )", flags=re.MULTILINE)
+
+
+def bundle(name: str) -> str:
+    """Return a widget's module with its imports put in place, each once.
+
+    Parameters
+    ----------
+    name
+        A .js file beside this one.
+
+    Returns
+    -------
+    str
+        One ES module without imports.
+
+    Raises
+    ------
+    ValueError
+        If the text could break out of a script element of a page, where its state is embedded.
+    """
+    parts: dict[str, str] = {}
+    _collect(name, parts)
+    own = parts.pop(name)
+    text = "\n".join([*(_EXPORT.sub("", part) for part in parts.values()), own])
+    if "<!--" in text or "<script" in text or "</script" in text:
+        raise ValueError(f"{name}: expected JavaScript without '<!--' and '<script', which end or change a page's script element")
+    return text
+
+
+def _collect(name: str, parts: dict[str, str]) -> None:
+    """Add a file's text without its imports to `parts`, after the files that it imports."""
+    source = (FOLDER / name).read_text(encoding="utf-8")
+    for match in _IMPORT.finditer(source):
+        if match["name"] not in parts:
+            _collect(match["name"], parts)
+    parts[name] = _IMPORT.sub("", source)

@@ -1,0 +1,162 @@
+"""The latent explorer: sliders on the latent space, decoded in the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+from numpy.typing import ArrayLike
+
+from vae_lib.plots import DIGIT_COLORS
+from vae_lib.widgets.bundle import FOLDER, bundle
+from vae_lib.widgets.pack import pack_dense_layers
+
+MOST_SLIDERS = 10
+
+
+class LatentCanvas(anywidget.AnyWidget):
+    """The picture beside the sliders: decodes z, paints the image, shows z on the map. Its traits are its contract."""
+
+    _esm = bundle("latent_explorer.js")
+    _css = (FOLDER / "latent_explorer.css").read_text(encoding="utf-8")
+
+    layers = traitlets.List(traitlets.Dict()).tag(sync=True)
+    weights = traitlets.Bytes().tag(sync=True)
+    image_shape = traitlets.List(traitlets.Int()).tag(sync=True)
+    codes = traitlets.Bytes().tag(sync=True)
+    labels = traitlets.Bytes().tag(sync=True)
+    colors = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    limit = traitlets.Float(3.0).tag(sync=True)
+    sliders = traitlets.Int(2).tag(sync=True)
+    start = traitlets.List(traitlets.Float()).tag(sync=True)
+    z0 = traitlets.Float().tag(sync=True)
+    z1 = traitlets.Float().tag(sync=True)
+    z2 = traitlets.Float().tag(sync=True)
+    z3 = traitlets.Float().tag(sync=True)
+    z4 = traitlets.Float().tag(sync=True)
+    z5 = traitlets.Float().tag(sync=True)
+    z6 = traitlets.Float().tag(sync=True)
+    z7 = traitlets.Float().tag(sync=True)
+    z8 = traitlets.Float().tag(sync=True)
+    z9 = traitlets.Float().tag(sync=True)
+
+
+class LatentExplorer(ipywidgets.VBox):
+    """Sliders on the latent space beside the image that the decoder makes of it.
+
+    The decoder's weights travel to the browser once, as float16; after that no kernel is needed: the same object works
+    in JupyterLab, in Colab and in a published page.
+
+    Parameters
+    ----------
+    model
+        A `VAE`, or a decoder alone: a Keras model of Dense layers from (batch, latent_dim) to logits (batch, pixels).
+    codes
+        Codes of images for the map, (images, ≥ 2): without them there is no map.
+    labels
+        The digit of each code, (images,), 0 to 9.
+    z
+        Where to start, (latent_dim,); by default the origin.
+    sliders
+        How many coordinates get a slider, the first ones; by default all, 10 at most. The others stay where `z` puts them.
+    limit
+        Sliders and map reach from −limit to limit.
+    image_shape
+        (height, width); by default a square.
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong form; says what was expected.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        codes: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        z: ArrayLike | None = None,
+        sliders: int | None = None,
+        limit: float = 3.5,
+        image_shape: tuple[int, int] | None = None,
+    ) -> None:
+        layers, weights = pack_dense_layers(getattr(model, "decoder", model))
+        latent_dim, pixels = layers[0]["inputs"], layers[-1]["outputs"]
+        shape = _checked_shape(image_shape, pixels)
+        if not (np.isfinite(limit) and limit > 0):
+            raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+        count = min(latent_dim, MOST_SLIDERS) if sliders is None else sliders
+        if not 1 <= count <= min(latent_dim, MOST_SLIDERS):
+            raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_SLIDERS)}, got {sliders!r}")
+        point_bytes, label_bytes = _checked_codes(codes, labels)
+        start = _checked_z(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
+        self._count = count
+        self._start = start
+        self._canvas = LatentCanvas(
+            layers=layers, weights=weights, image_shape=list(shape), codes=point_bytes, labels=label_bytes,
+            colors=list(DIGIT_COLORS), limit=float(limit), sliders=count, start=list(start),
+            **{f"z{i}": start[i] for i in range(count)},
+        )  # fmt: skip
+        self._sliders = [_slider(i, start[i], limit) for i in range(count)]
+        links = [ipywidgets.jslink((s, "value"), (self._canvas, f"z{i}")) for i, s in enumerate(self._sliders)]
+        self._links = links
+        super().__init__([self._canvas, *self._sliders])
+        self.add_class("vae-explorer-box")
+
+    @property
+    def z(self) -> tuple[float, ...]:
+        """The point in the latent space, (latent_dim,); set it to move sliders, map and image."""
+        return (*(slider.value for slider in self._sliders), *self._start[self._count :])
+
+    @z.setter
+    def z(self, point: ArrayLike) -> None:
+        values = _checked_z(point, len(self._start), self._canvas.limit)
+        if values[self._count :] != self._start[self._count :]:
+            raise ValueError(
+                f"z: expected {self._start[self._count :]} in the coordinates without a slider, got {values[self._count :]}; "
+                f"make another LatentExplorer with z={values}"
+            )
+        for i, slider in enumerate(self._sliders):
+            slider.value = values[i]
+            setattr(self._canvas, f"z{i}", values[i])
+
+
+def _slider(i: int, value: float, limit: float) -> ipywidgets.FloatSlider:
+    subscript = str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return ipywidgets.FloatSlider(
+        value=value, min=-limit, max=limit, step=0.05, description=f"z{subscript}", readout_format=".2f",
+        layout=ipywidgets.Layout(width="100%", max_width="580px"),
+    )  # fmt: skip
+
+
+def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[int, int]:
+    side = round(pixels**0.5)
+    shape = (side, side) if image_shape is None else image_shape
+    if len(shape) != 2 or shape[0] * shape[1] != pixels or max(shape) > 64:
+        raise ValueError(f"image_shape: expected (height, width), at most 64 each, of {pixels} pixels, got {shape}")
+    return shape
+
+
+def _checked_z(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]:
+    point = np.asarray(z, dtype=float)
+    if point.shape != (latent_dim,) or not np.isfinite(point).all() or np.abs(point).max() > limit:
+        raise ValueError(f"z: expected {latent_dim} finite numbers from {-limit} to {limit}, got {z!r}")
+    return tuple(float(value) for value in point)
+
+
+def _checked_codes(codes: ArrayLike | None, labels: ArrayLike | None) -> tuple[bytes, bytes]:
+    """Pack the map's points as float16 pairs and the digits as bytes."""
+    if codes is None and labels is None:
+        return b"", b""
+    points, digits = np.asarray([] if codes is None else codes, dtype=float), np.asarray([] if labels is None else labels)
+    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
+        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("codes: expected finite numbers, got inf or NaN")
+    if digits.size and not (digits.min() >= 0 and digits.max() <= 9):
+        raise ValueError(f"labels: expected digits from 0 to 9, got {digits.min()} to {digits.max()}")
+    return points[:, :2].astype("<f2").tobytes(), digits.astype(np.uint8).tobytes()

@@ -1,0 +1,50 @@
+"""Pack the Dense layers of a Keras model for the browser: float16, laid out as `network.js` reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def pack_dense_layers(model: Any) -> tuple[list[dict[str, Any]], bytes]:
+    """Return a network's layers and weights in the form that travels to the browser.
+
+    Parameters
+    ----------
+    model
+        A Keras model that is a chain of Dense layers, each linear or relu.
+
+    Returns
+    -------
+    layers
+        For each layer its inputs, outputs and activation.
+    weights
+        Little-endian float16: for each layer its kernel (inputs, outputs) row by row, then its bias.
+
+    Raises
+    ------
+    ValueError
+        If the model is anything else, or a weight is not finite in float16.
+    """
+    wanted = "expected a Keras model that is a chain of Dense layers with relu or linear activation"
+    layers: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for layer in getattr(model, "layers", []):
+        kind = type(layer).__name__
+        if kind == "InputLayer":
+            continue
+        if kind != "Dense" or layer.bias is None or layer.activation.__name__ not in ("relu", "linear"):
+            raise ValueError(f"{wanted}, got the layer {getattr(layer, 'name', layer)!r} of type {kind}")
+        kernel, bias = (np.asarray(array) for array in layer.get_weights())  # (inputs, outputs), (outputs,)
+        if layers and layers[-1]["outputs"] != len(kernel):
+            raise ValueError(f"{wanted}, got {layer.name!r} with {len(kernel)} inputs after {layers[-1]['outputs']} outputs")
+        layers.append({"inputs": len(kernel), "outputs": len(bias), "activation": layer.activation.__name__})
+        with np.errstate(over="ignore"):  # an overflow is found below
+            halves = [kernel.astype("<f2"), bias.astype("<f2")]
+        if not all(np.isfinite(half).all() for half in halves):
+            raise ValueError(f"{layer.name}: expected finite weights below 65,504, got others; was training stable?")
+        chunks += [half.tobytes() for half in halves]
+    if not layers:
+        raise ValueError(f"{wanted}, got {type(model).__name__}; give a VAE from build_vae, or its decoder")
+    return layers, b"".join(chunks)
