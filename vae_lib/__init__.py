@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from vae_lib.data import binarize as binarize
     from vae_lib.data import load_digits as load_digits
     from vae_lib.data import load_mnist as load_mnist
+    from vae_lib.evaluation import ActiveUnits as ActiveUnits
+    from vae_lib.evaluation import ExactLogPx as ExactLogPx
+    from vae_lib.evaluation import PosteriorGrid as PosteriorGrid
+    from vae_lib.evaluation import active_units as active_units
     from vae_lib.evaluation import elbo as elbo
+    from vae_lib.evaluation import exact_log_px as exact_log_px
+    from vae_lib.evaluation import iwae_bound as iwae_bound
+    from vae_lib.evaluation import posterior_on_grid as posterior_on_grid
     from vae_lib.gaussian import gaussian_kl as gaussian_kl
     from vae_lib.gaussian import gaussian_log_prob as gaussian_log_prob
     from vae_lib.gaussian import sample_gaussian as sample_gaussian
@@ -43,7 +50,14 @@ _MODULE_OF = {
     "binarize": "data",
     "load_digits": "data",
     "load_mnist": "data",
+    "ActiveUnits": "evaluation",
+    "ExactLogPx": "evaluation",
+    "PosteriorGrid": "evaluation",
+    "active_units": "evaluation",
     "elbo": "evaluation",
+    "exact_log_px": "evaluation",
+    "iwae_bound": "evaluation",
+    "posterior_on_grid": "evaluation",
     "gaussian_kl": "gaussian",
     "gaussian_log_prob": "gaussian",
     "sample_gaussian": "gaussian",

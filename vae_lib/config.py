@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,7 @@ def _check_integer(name: str, value: object, *, least: int) -> None:
 
 def _check_number(name: str, value: object, *, zero_allowed: bool) -> None:
     wanted = "a finite number of at least 0" if zero_allowed else "a finite number above 0"
-    good = (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (value >= 0 if zero_allowed else value > 0)
-    )
-    if not good:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # compared, not math.isfinite: that raises OverflowError for a whole number beyond every float
+    if not (number and 0 <= value <= sys.float_info.max and (zero_allowed or value > 0)):  # type: ignore[operator]
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")

@@ -6,16 +6,13 @@ before they are used: the .npz files in circulation differ as files, not in cont
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import os
 import sys
-import tempfile
+import urllib.error
 import urllib.request
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,22 +78,22 @@ class Dataset:
         for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             array.setflags(write=False)
 
-    def _summary(self) -> str:
+    def _summary(self, name: str) -> str:
         return (
-            f"{self.source}: {len(self.x_train):,} training and {len(self.x_test):,} test images "
+            f"{name}: {len(self.x_train):,} training and {len(self.x_test):,} test images "
             f"of {self.x_train.shape[1]} pixels, grey values in [0, 1]"
         )
 
     def __repr__(self) -> str:
-        return f"<Dataset {self._summary()}>"
+        return f"<Dataset {self._summary(self.source)}>"
 
     def _repr_html_(self) -> str:
         if self.is_mnist:
-            return f'<p class="vae-dataset">{self._summary()}.</p>'
+            return f'<p class="vae-dataset">{self._summary("MNIST, verified")}.</p>'
         return (
             '<div class="vae-not-mnist" role="note" style="border:3px solid #b35900;padding:.6em 1em">'
             "<strong>This is not MNIST.</strong> MNIST could not be reached when this page was made, so every picture and "
-            f"every number below comes from a stand-in. {self._summary()}.</div>"
+            f"every number below comes from a stand-in. {self._summary(self.source)}.</div>"
         )
 
 
@@ -171,7 +168,7 @@ def load_digits() -> Dataset:
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:1500], order[1500:]
     source = "Handwritten digits embedded in scikit-learn, resampled to 28×28"
-    return Dataset(x[train], y[train], x[test], y[test], source, is_mnist=False, epochs=100)
+    return Dataset(x[train], y[train], x[test], y[test], source, is_mnist=False, epochs=200)
 
 
 def binarize(
@@ -208,18 +205,14 @@ def binarize(
     Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks" (the draws);
     Burda et al. 2015, arXiv:1509.00519, section 5.1 (drawn anew in each epoch).
     """
-    grey = np.asarray(x, dtype=np.float32)
-    if grey.size and not (grey.min() >= 0 and grey.max() <= 1):  # false for NaN as well
-        raise DataError(
-            f"x: expected grey values in [0, 1], got values from {grey.min()} to {grey.max()}; divide bytes by 255 first"
-        )
+    grey = check_values(x)
     if mode == "none":
         return grey
     if mode == "threshold":
         return (grey >= 0.5).astype(np.float32)
     if mode == "static":
-        if isinstance(seed, np.random.Generator):
-            raise DataError('seed: expected a whole number for mode="static", got a Generator; use mode="dynamic" for that')
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise DataError(f'seed: expected a whole number of at least 0 for mode="static", got {seed!r}')
         return (np.random.default_rng(seed).random(grey.shape) < grey).astype(np.float32)
     if mode == "dynamic":
         if not isinstance(seed, np.random.Generator):
@@ -228,6 +221,37 @@ def binarize(
             )
         return (seed.random(grey.shape) < grey).astype(np.float32)
     raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {mode!r}')
+
+
+def check_values(x: Any, name: str = "x") -> NDArray[np.float32]:
+    """Return numbers in [0, 1] as float32, or say what is wrong with them.
+
+    Parameters
+    ----------
+    x
+        What should be grey values, any shape.
+    name
+        What the message calls them.
+
+    Returns
+    -------
+    ndarray
+        Float32, the shape of `x`; `x` itself where it is that already.
+
+    Raises
+    ------
+    DataError
+        If they are not numbers, or one is not in [0, 1].
+    """
+    try:
+        array = np.asarray(x)
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"an array of {array.dtype}")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: expected numbers, got {error}; give a float32 array") from error
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # false for NaN as well
+        raise DataError(f"{name}: expected values in [0, 1], got {array.min()} to {array.max()}; divide bytes by 255, drop NaNs")
+    return array.astype(np.float32, copy=False)
 
 
 def _keras_home() -> Path:
@@ -241,7 +265,8 @@ def _read_mnist(path: Path, source: str) -> Dataset:
         raise DataError(f"expected MNIST as an .npz file at {path}, found none; check the path")
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # opened here, for np.load leaves a damaged archive open
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz archive, got a single array; {remedy}")
             if missing := [name for name in _MNIST_ARRAYS if name not in archive.files]:
@@ -252,7 +277,7 @@ def _read_mnist(path: Path, source: str) -> Dataset:
             arrays = {name: archive[name] for name in _MNIST_ARRAYS}
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except Exception as error:  # what zipfile and NumPy raise on a damaged file is no closed set: struct.error, MemoryError, …
         raise DataError(f"{path}: expected MNIST as an .npz archive without pickled objects, got: {error}; {remedy}") from error
     for name, (shape, digest) in _MNIST_ARRAYS.items():
         array = arrays[name]
@@ -270,15 +295,16 @@ def _download_mnist(target: Path) -> Dataset:
 
     Not `keras.utils.get_file`, which has no time limit, writes in place, and would import TensorFlow.
     """
-    temporary: Path | None = None
+    temporary = target.with_name(f"mnist-{os.getpid()}.partial")  # not mkstemp: its files can be read by their owner only
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="mnist-", suffix=".partial", dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            _fetch(MNIST_URL, file)
-        data = _read_mnist(temporary, "MNIST (downloaded)")
-        temporary.replace(target)
+        try:
+            with temporary.open("wb") as file:
+                _fetch(MNIST_URL, file)
+            data = _read_mnist(temporary, "MNIST (downloaded)")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return data
     except DataError as error:
         raise _MnistUnreachableError(
@@ -290,15 +316,16 @@ def _download_mnist(target: Path) -> Dataset:
             f"MNIST is not in {target.parent} and could not be downloaded from {MNIST_URL}: {error}; connect to the network, "
             f"or set {MNIST_VARIABLE} to a copy of mnist.npz"
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
 
 
 def _fetch(url: str, file: Any) -> None:
     """Copy what is at `url` into an open file, with a line of progress; a short body is an OSError."""
-    with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response:  # noqa: S310 -- url is a constant
+    try:
+        opened = urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S)  # noqa: S310 -- url is a constant
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+    with opened as response:
         total = int(response.headers.get("Content-Length") or 0)
         done = 0
         while chunk := response.read(1 << 18):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keras import ops
+from keras import backend, ops
 
 from vae_lib.gaussian import Tensor, _compatible, gaussian_kl
 
@@ -47,6 +47,7 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     Kingma and Welling 2013, arXiv:1312.6114, appendix C.1.
     """
     logits = ops.convert_to_tensor(logits)
+    logits = ops.cast(logits, backend.result_type(logits.dtype, float))
     x = ops.cast(ops.convert_to_tensor(x), logits.dtype)
     if len(x.shape) != 2 or len(logits.shape) != 2 or not _compatible([tuple(x.shape), tuple(logits.shape)]):
         raise ValueError(f"expected equal shapes (batch, pixels), got x {tuple(x.shape)}, logits {tuple(logits.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,15 @@ DIGIT_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 """The colour of each digit, here and in the widgets: safe for colour-blind readers (Petroff 2021, arXiv:2107.02270)."""
+
+
+class _NotebookFigure(Figure):
+    """A figure that shows itself where it is the last value of a cell, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=150)
+        return buffer.getvalue()
 
 
 def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None = None) -> Figure:
@@ -40,15 +50,18 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     ValueError
         If the shapes do not fit.
     """
-    points, digits = np.asarray(codes, dtype=float), np.asarray(labels).astype(int)
-    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
-        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
-    limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 if limit is None else limit
-    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    points, digits = check_codes(codes, labels)
+    if not len(points):
+        raise ValueError("codes: expected those of at least one image, got none")
+    if limit is None:
+        limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 or 1.0  # a collapsed encoder puts all at the origin
+    if not 0 < limit < np.inf:
+        raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+    figure = _NotebookFigure(figsize=(7, 6.4), layout="constrained")
     axes = figure.subplots()
     for digit in np.unique(digits):
         chosen = points[digits == digit]
-        axes.plot(*chosen[:, :2].T, ".", ms=2.5, alpha=0.5, color=DIGIT_COLORS[digit % 10], label=str(digit))
+        axes.plot(*chosen[:, :2].T, ".", ms=2.5, alpha=0.5, color=DIGIT_COLORS[digit], label=str(digit))
         x, y = np.median(chosen[:, :2], axis=0)
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
         axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
@@ -83,7 +96,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
     if first.shape != second.shape:
         raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
-    figure = Figure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
+    figure = _NotebookFigure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
     rows = figure.subplots(2, 1)
     for axes, images, name in zip(rows, (first, second), ("original", "reconstructed"), strict=True):
         _show(axes, np.concatenate(list(images), axis=1))
@@ -114,12 +127,12 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
         If the shapes do not fit.
     """
     pictures = _images(images, image_shape)
-    if columns < 1 or len(pictures) % columns:
+    if not isinstance(columns, int) or columns < 1 or len(pictures) % columns:
         raise ValueError(f"columns: expected a divisor of the {len(pictures)} images, got {columns}")
     rows = len(pictures) // columns
     height, width = image_shape
     mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    figure = Figure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
+    figure = _NotebookFigure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
     _show(figure.subplots(), mosaic)
     return figure
 
@@ -147,9 +160,9 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
         If the shapes do not fit.
     """
     values = np.asarray(quantiles, dtype=float)
-    side = len(values)
-    if len(np.asarray(decoded)) != side * side:
-        raise ValueError(f"decoded: expected {side * side} images for {side} quantiles, got {len(np.asarray(decoded))}")
+    side, count = len(np.atleast_1d(values)), len(_images(decoded, image_shape))
+    if values.ndim != 1 or count != side * side:
+        raise ValueError(f"expected quantiles (side,) and side² images, got quantiles {values.shape} and {count} images")
     figure = image_grid(decoded, columns=side, image_shape=image_shape)
     axes = figure.axes[0]
     every = max(1, side // 5)
@@ -175,9 +188,16 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     -------
     Figure
         Loss and reconstruction on the left, KL on the right.
+
+    Raises
+    ------
+    ValueError
+        If the history holds no epoch.
     """
+    if not len(history):
+        raise ValueError("history: expected at least one finished epoch, got none; train first")
     epochs = np.arange(1, len(history) + 1)
-    figure = Figure(figsize=(8.5, 4), layout="constrained")
+    figure = _NotebookFigure(figsize=(8.5, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     for axes, names in ((left, ("loss", "reconstruction")), (right, ("kl",))):
         for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
@@ -194,11 +214,45 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     return figure
 
 
+def check_codes(codes: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return codes and labels that belong together, or say what is wrong with them.
+
+    Parameters
+    ----------
+    codes
+        Codes of images, (images, ≥ 2).
+    labels
+        The digit of each, (images,).
+
+    Returns
+    -------
+    codes
+        Float64, all finite.
+    labels
+        Whole numbers from 0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If they are of another form.
+    """
+    points, digits = np.asarray(codes, dtype=float), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
+        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("codes: expected finite numbers, got inf or NaN; was training stable?")
+    if not np.isin(digits, np.arange(10)).all():
+        raise ValueError(f"labels: expected digits from 0 to 9, got {sorted(set(digits.tolist()), key=str)[:12]}")
+    return points, digits.astype(np.int64)
+
+
 def _images(values: ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
     array = np.asarray(values, dtype=float)
     height, width = image_shape
     if array.ndim != 2 or array.shape[1] != height * width or not len(array):
         raise ValueError(f"expected images as (images, {height * width}) for the shape {image_shape}, got {array.shape}")
+    if not (array.min() >= 0 and array.max() <= 1):  # false for NaN as well
+        raise ValueError(f"expected images with values in [0, 1], got {array.min()} to {array.max()}; give sigmoid(logits)")
     return array.reshape(-1, height, width)
 
 

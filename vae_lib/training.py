@@ -10,17 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_lib.config import TrainConfig
+from vae_lib.data import check_values
+from vae_lib.model import VAE
 from vae_lib.objective import batch_loss, elbo_terms
-
-if TYPE_CHECKING:
-    from vae_lib.model import VAE
 
 _EVALUATION_BATCH = 1000
 
@@ -61,7 +60,8 @@ def train(
 ) -> History:
     """Train a VAE with Adam on reconstruction + beta · KL.
 
-    Ctrl-C stops after the epoch under way and keeps its weights. The same seed on the same machine gives the same weights.
+    Ctrl-C stops it and keeps the weights of the last finished epoch, which is the last in the History. The same seed on the
+    same machine gives the same weights.
 
     Parameters
     ----------
@@ -86,14 +86,16 @@ def train(
     Raises
     ------
     ValueError
-        If `x` or `validation` has the wrong form, or `config` the wrong sizes.
+        If `vae` is no VAE, `x` or `validation` has the wrong form, or `config` the wrong sizes.
     TrainingError
-        If the loss is not a number any more; the weights are those of the last good epoch.
+        If the loss or a weight is not a finite number any more; the weights are those of the last good epoch.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, algorithm 1; Kingma and Ba 2014, arXiv:1412.6980.
     """
+    if not isinstance(vae, VAE):
+        raise ValueError(f"vae: expected a VAE, got {type(vae).__name__}; make one with build_vae(config)")
     config = vae.config if config is None else config
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(epochs=10)")
@@ -136,21 +138,12 @@ def check_images(x: Any, input_dim: int, name: str = "x") -> NDArray[np.float32]
     ValueError
         If the shape is another, there is no image, or a value is not in [0, 1].
     """
-    try:
-        array = np.asarray(x)
-        if array.dtype.kind not in "buif":
-            raise TypeError(array.dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers, got {error}; give a float32 array (images, {input_dim})") from error
+    array = check_values(x, name)
     if array.ndim != 2 or array.shape[1] != input_dim or not len(array):
         raise ValueError(
             f"{name}: expected shape (images, {input_dim}) with at least one image, got {array.shape}; "
             f"flatten images with x.reshape(len(x), -1)"
         )
-    array = array.astype(np.float32, copy=False)
-    low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 1):  # false for NaN as well
-        raise ValueError(f"{name}: expected values in [0, 1], got {low} to {high}; divide bytes by 255, drop NaNs")
     return array
 
 
@@ -169,6 +162,7 @@ def _run(
     validate = None if validation is None else _compiled_validation(vae, config)
     images = keras.ops.convert_to_tensor(x)
     history = History()
+    finished = (0, weights)  # epochs in the history and the weights after them, in one name: Ctrl-C finds them of one mind
     vae.stop_training = False
     watch = keras.callbacks.CallbackList(list(callbacks), model=vae, epochs=config.epochs, verbose=0)
     watch.on_train_begin()
@@ -179,25 +173,30 @@ def _run(
             order = np.random.default_rng([config.seed, number]).permutation(len(x)).astype(np.int32)
             step, weights, moments, totals = epoch(images, order, np.int32(config.seed), step, weights, moments)
             loss, reconstruction, kl = (float(total) / len(x) for total in totals)
-            if not np.isfinite(loss):
+            # the loss was taken before the epoch's last step, which may have spoilt the weights alone
+            if not (np.isfinite(loss) and all(bool(keras.ops.all(keras.ops.isfinite(weight))) for weight in weights)):
                 raise TrainingError(
-                    f"epoch {number + 1}: expected a finite loss, got {loss}; the weights of epoch {number} are kept. "
-                    f"Lower the learning rate (now {config.learning_rate}) and look at the data"
+                    f"epoch {number + 1}: expected finite loss and weights, got the loss {loss}; the weights of epoch {number} "
+                    f"are kept. Lower the learning rate (now {config.learning_rate}) and look at the data"
                 )
-            for variable, value in zip(vae.trainable_variables, weights, strict=True):
-                variable.assign(value)
+            _assign(vae, weights)
             logs = {"loss": loss, "reconstruction": reconstruction, "kl": kl}
             if validate is not None and validation is not None:
                 logs |= validate(validation, number)
             for name, value in logs.items():
                 getattr(history, name).append(value)
             history.seconds.append(time.perf_counter() - start)
+            finished = (number + 1, weights)
             if progress:
                 _show_progress(history, config.epochs)
             watch.on_epoch_end(number, logs)
             if vae.stop_training:
                 break
     except KeyboardInterrupt:
+        count, weights = finished
+        _assign(vae, weights)
+        for values in vars(history).values():
+            del values[count:]
         print(f"\nInterrupted: the weights of epoch {len(history)} of {config.epochs} are kept.", file=sys.stderr)
     watch.on_train_end()
     return history
@@ -217,11 +216,17 @@ def _values(variables: Sequence[Any]) -> list[Any]:
     return [variable.value for variable in variables]
 
 
+def _assign(vae: VAE, weights: list[Any]) -> None:
+    for variable, value in zip(vae.trainable_variables, weights, strict=True):
+        variable.assign(value)
+
+
 def _compiled_epoch(vae: VAE, config: TrainConfig, images: int) -> Callable[..., Any]:
     """One function for all steps of an epoch: (x, order, seed, step, weights, moments) → (step, weights, moments, sums)."""
     import tensorflow as tf
 
-    full_batches, rest = divmod(images, config.batch_size)
+    batch_size = min(config.batch_size, images)
+    full_batches, rest = divmod(images, batch_size)
 
     def update(x: Any, seed: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         step, weights, moments, sums = state
@@ -238,7 +243,7 @@ def _compiled_epoch(vae: VAE, config: TrainConfig, images: int) -> Callable[...,
     @tf.function(jit_compile=True, autograph=False)
     def epoch(x: Any, order: Any, seed: Any, step: Any, weights: list[Any], moments: list[Any]) -> tuple[Any, ...]:
         def body(i: Any, *state: Any) -> tuple[Any, ...]:
-            rows = tf.slice(order, [i * config.batch_size], [config.batch_size])
+            rows = tf.slice(order, [i * batch_size], [batch_size])
             return i + 1, *update(tf.gather(x, rows), seed, state)
 
         start = (tf.constant(0), step, weights, moments, tf.zeros(3))

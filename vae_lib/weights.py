@@ -6,14 +6,11 @@ ever executed: no pickle, no Keras archive.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
-import zipfile
-import zlib
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,21 +64,18 @@ def save_weights(vae: VAE, path: str | os.PathLike[str], *, dtype: Literal["floa
                 f"{name}: expected finite weights that {dtype} can hold, got inf or NaN; train again or use float32"
             )
     config = json.dumps(asdict(vae.config))
-    temporary: str | None = None
+    entries: dict[str, Any] = {"config": np.array(config), "sha256": np.array(_digest(config, arrays)), **arrays}
+    temporary = target.with_name(f"{target.stem}-{os.getpid()}.partial")  # not mkstemp: only the owner could read its file
     try:
-        handle, temporary = tempfile.mkstemp(prefix=target.stem, suffix=".partial", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            entries: dict[str, Any] = {"config": np.array(config), "sha256": np.array(_digest(config, arrays)), **arrays}
+        with temporary.open("wb") as file:
             np.savez_compressed(file, **entries)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise WeightsError(
             f"{target}: expected to write {_size(arrays)} bytes, got: {error}; free space or choose another folder"
         ) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
     return target
 
 
@@ -106,6 +100,9 @@ def load_weights(path: str | os.PathLike[str]) -> VAE:
     from vae_lib.model import build_vae
 
     config, arrays = _read(Path(path))
+    count, expected = sum(array.size for array in arrays.values()), _count(config)
+    if count != expected:  # before anything is built: a false claim must not fill the memory
+        raise WeightsError(f"{path}: expected {expected} numbers for {config}, got {count}; save them again with save_weights")
     vae = build_vae(config)
     wanted = {variable.path: tuple(variable.shape) for variable in vae.trainable_variables}
     found = {name: array.shape for name, array in arrays.items()}
@@ -146,7 +143,11 @@ def pretrained(name: str) -> VAE:
 
 def pretrained_registry() -> dict[str, Any]:
     """Return what is known of each shipped model: SHA-256 of its file, configuration, data, versions and metrics."""
-    registry: dict[str, Any] = json.loads((_SHIPPED / "registry.json").read_text(encoding="utf-8"))
+    file = _SHIPPED / "registry.json"
+    try:
+        registry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: expected the list of shipped models, got: {error}; install vae_lib again") from error
     return registry
 
 
@@ -155,7 +156,8 @@ def _read(path: Path) -> tuple[TrainConfig, dict[str, NDArray[Any]]]:
     if not path.is_file():
         raise WeightsError(f"{path}: expected a file written by save_weights, found none; check the path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # opened here, for np.load leaves a damaged archive open
+            archive = np.load(file, allow_pickle=False)
             arrays = {name: archive[name] for name in archive.files}
         config_text, digest = str(arrays.pop("config")), str(arrays.pop("sha256"))
         config = TrainConfig(**json.loads(config_text))
@@ -163,16 +165,7 @@ def _read(path: Path) -> tuple[TrainConfig, dict[str, NDArray[Any]]]:
         raise WeightsError(
             f"{path}: expected an entry {error}, got an archive without it: not from save_weights; {remedy}"
         ) from error
-    except (
-        OSError,
-        EOFError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
+    except Exception as error:  # what zipfile and NumPy raise on a damaged file is no closed set: struct.error, MemoryError, …
         raise WeightsError(f"{path}: expected an .npz archive written by save_weights, got: {error}; {remedy}") from error
     for name, array in arrays.items():
         if array.dtype not in (np.float32, np.float16):
@@ -180,6 +173,13 @@ def _read(path: Path) -> tuple[TrainConfig, dict[str, NDArray[Any]]]:
     if (actual := _digest(config_text, arrays)) != digest:
         raise WeightsError(f"{path}: expected content with SHA-256 {digest}, got {actual}: the file was altered; {remedy}")
     return config, arrays
+
+
+def _count(config: TrainConfig) -> int:
+    """Count the weights of a model of this configuration without building it."""
+    layers = [*pairwise((config.input_dim, *config.hidden)), *[(config.hidden[-1], config.latent_dim)] * 2]
+    layers += pairwise((config.latent_dim, *config.hidden[::-1], config.input_dim))
+    return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
 
 def _digest(config: str, arrays: dict[str, NDArray[Any]]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(?P<name>[\w-]+\.js)";\n', flags=re.MULTILINE)
+_MODULE_SYNTAX = re.compile(r"^\s*(?:import\b|export\b).*", flags=re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function |const |class )", flags=re.MULTILINE)
 
 
@@ -30,21 +31,29 @@ def bundle(name: str) -> str:
     Raises
     ------
     ValueError
-        If the text could break out of a script element of a page, where its state is embedded.
+        If an import or export has a form that is not understood here, files import each other in a ring, or the text could break
+        out of a script element of a page, where its state is embedded.
     """
     parts: dict[str, str] = {}
     _collect(name, parts)
     own = parts.pop(name)
-    text = "\n".join([*(_EXPORT.sub("", part) for part in parts.values()), own])
-    if "<!--" in text or "<script" in text or "</script" in text:
+    maths = "\n".join(_EXPORT.sub("", part) for part in parts.values())
+    if left := _MODULE_SYNTAX.search(maths) or re.search(r"^\s*import\b.*", own, flags=re.MULTILINE):
+        raise ValueError(
+            f'{name}: expected import {{ … }} from "./file.js"; and export before a declaration, got {left[0].strip()!r}'
+        )
+    text = f"{maths}\n{own}" if maths else own
+    if re.search("<!--|</?script", text, flags=re.IGNORECASE):
         raise ValueError(f"{name}: expected JavaScript without '<!--' and '<script', which end or change a page's script element")
     return text
 
 
-def _collect(name: str, parts: dict[str, str]) -> None:
+def _collect(name: str, parts: dict[str, str], open_files: tuple[str, ...] = ()) -> None:
     """Add a file's text without its imports to `parts`, after the files that it imports."""
+    if name in open_files:
+        raise ValueError(f"{name}: expected no ring of imports, got {' → '.join((*open_files, name))}")
     source = (FOLDER / name).read_text(encoding="utf-8")
     for match in _IMPORT.finditer(source):
         if match["name"] not in parts:
-            _collect(match["name"], parts)
+            _collect(match["name"], parts, (*open_files, name))
     parts[name] = _IMPORT.sub("", source)

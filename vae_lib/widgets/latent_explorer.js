@@ -228,10 +228,21 @@ function render({ model, el }) {
     });
   }
 
+  /** Slider handles have no name of their own, and screen readers need one; they appear some time after this canvas. */
+  function nameSliders() {
+    const labels = el.closest(".vae-explorer-box")?.querySelectorAll(".widget-slider .widget-label") ?? [];
+    for (const label of labels) {
+      const handle = label.parentElement.querySelector("[role=slider]");
+      handle?.setAttribute("aria-label", `Latent coordinate ${label.textContent}`);
+    }
+  }
+
   const repaint = () => {
     background = null;
     update();
   };
+  const arrival = new ResizeObserver(nameSliders);
+  arrival.observe(el);
   for (const name of names) model.on(`change:${name}`, update);
   const forgetTheme = onThemeChange(repaint);
   window.addEventListener("resize", repaint);
@@ -240,6 +251,7 @@ function render({ model, el }) {
     cancelAnimationFrame(frame);
     for (const name of names) model.off(`change:${name}`, update);
     forgetTheme();
+    arrival.disconnect();
     window.removeEventListener("resize", repaint);
   };
 }

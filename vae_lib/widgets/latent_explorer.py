@@ -10,11 +10,12 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
-from vae_lib.plots import DIGIT_COLORS
+from vae_lib.plots import DIGIT_COLORS, check_codes
 from vae_lib.widgets.bundle import FOLDER, bundle
 from vae_lib.widgets.pack import pack_dense_layers
 
 MOST_SLIDERS = 10
+_HALF_MAX = float(np.finfo(np.float16).max)
 
 
 class LatentCanvas(anywidget.AnyWidget):
@@ -87,10 +88,10 @@ class LatentExplorer(ipywidgets.VBox):
         layers, weights = pack_dense_layers(getattr(model, "decoder", model))
         latent_dim, pixels = layers[0]["inputs"], layers[-1]["outputs"]
         shape = _checked_shape(image_shape, pixels)
-        if not (np.isfinite(limit) and limit > 0):
+        if not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
             raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
         count = min(latent_dim, MOST_SLIDERS) if sliders is None else sliders
-        if not 1 <= count <= min(latent_dim, MOST_SLIDERS):
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= min(latent_dim, MOST_SLIDERS):
             raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_SLIDERS)}, got {sliders!r}")
         point_bytes, label_bytes = _checked_codes(codes, labels)
         start = _checked_z(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
@@ -135,10 +136,15 @@ def _slider(i: int, value: float, limit: float) -> ipywidgets.FloatSlider:
 
 def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[int, int]:
     side = round(pixels**0.5)
-    shape = (side, side) if image_shape is None else image_shape
-    if len(shape) != 2 or shape[0] * shape[1] != pixels or max(shape) > 64:
-        raise ValueError(f"image_shape: expected (height, width), at most 64 each, of {pixels} pixels, got {shape}")
-    return shape
+    shape = np.asarray((side, side) if image_shape is None else image_shape)
+    if (
+        shape.shape != (2,)
+        or shape.dtype.kind not in "ui"
+        or shape.prod() != pixels
+        or not (1 <= shape.min() <= shape.max() <= 64)
+    ):
+        raise ValueError(f"image_shape: expected (height, width), 1 to 64 each, of {pixels} pixels, got {shape.tolist()}")
+    return int(shape[0]), int(shape[1])
 
 
 def _checked_z(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]:
@@ -152,11 +158,7 @@ def _checked_codes(codes: ArrayLike | None, labels: ArrayLike | None) -> tuple[b
     """Pack the map's points as float16 pairs and the digits as bytes."""
     if codes is None and labels is None:
         return b"", b""
-    points, digits = np.asarray([] if codes is None else codes, dtype=float), np.asarray([] if labels is None else labels)
-    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
-        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError("codes: expected finite numbers, got inf or NaN")
-    if digits.size and not (digits.min() >= 0 and digits.max() <= 9):
-        raise ValueError(f"labels: expected digits from 0 to 9, got {digits.min()} to {digits.max()}")
+    points, digits = check_codes([] if codes is None else codes, [] if labels is None else labels)
+    if points.size and np.abs(points).max() > _HALF_MAX:
+        raise ValueError(f"codes: expected numbers up to {_HALF_MAX:,.0f}, got {np.abs(points).max()}; was training stable?")
     return points[:, :2].astype("<f2").tobytes(), digits.astype(np.uint8).tobytes()

@@ -28,14 +28,18 @@ def pack_dense_layers(model: Any) -> tuple[list[dict[str, Any]], bytes]:
         If the model is anything else, or a weight is not finite in float16.
     """
     wanted = "expected a Keras model that is a chain of Dense layers with relu or linear activation"
+    if len(getattr(model, "outputs", None) or [None]) != 1:
+        raise ValueError(f"{wanted}, got {len(model.outputs)} outputs; give the decoder")
     layers: list[dict[str, Any]] = []
     chunks: list[bytes] = []
     for layer in getattr(model, "layers", []):
         kind = type(layer).__name__
         if kind == "InputLayer":
             continue
-        if kind != "Dense" or layer.bias is None or layer.activation.__name__ not in ("relu", "linear"):
-            raise ValueError(f"{wanted}, got the layer {getattr(layer, 'name', layer)!r} of type {kind}")
+        if kind != "Dense" or getattr(layer.activation, "__name__", "") not in ("relu", "linear"):
+            raise ValueError(f"{wanted}, got the layer {layer.name!r} of type {kind}")
+        if getattr(layer, "bias", None) is None:
+            raise ValueError(f"{wanted}, got {layer.name!r} without a bias, or not built yet")
         kernel, bias = (np.asarray(array) for array in layer.get_weights())  # (inputs, outputs), (outputs,)
         if layers and layers[-1]["outputs"] != len(kernel):
             raise ValueError(f"{wanted}, got {layer.name!r} with {len(kernel)} inputs after {layers[-1]['outputs']} outputs")

@@ -1,0 +1,40 @@
+# Every target sets up what it needs: nothing but make and a Python from 3.11 to 3.13 is asked for.
+PYTHON ?= python3
+PY = .venv/bin/python
+export TF_CPP_MIN_LOG_LEVEL = 3
+
+.PHONY: book test sync repository lock weights picture bench clean bootstrap
+
+book: bootstrap
+	@$(PY) tools/build.py
+
+test: bootstrap
+	@$(PY) tools/check.py
+
+sync: bootstrap
+	@$(PY) tools/notebooks.py sync
+
+# make repository URL=https://github.com/ACCOUNT/REPOSITORY
+repository: bootstrap
+	@$(PY) tools/notebooks.py repository "$(URL)"
+
+# Pin the newest versions that pyproject.toml admits.
+lock: bootstrap
+	@$(PY) tools/lock.py
+
+# Train the weights that ship with the library again, on MNIST.
+weights: bootstrap
+	@$(PY) tools/train_weights.py
+
+# Make the README's picture again, from the built book.
+picture: book
+	@$(PY) tools/picture.py
+
+bench: bootstrap
+	@$(PY) benchmarks/run.py
+
+clean:
+	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis vae_lib.egg-info
+
+bootstrap:
+	@$(PYTHON) tools/bootstrap.py

@@ -1,0 +1,65 @@
+"""The book's own Sphinx extension: what `_config.yml` cannot say.
+
+- The execution cache's place holds the hash of all that outputs depend on besides the chapter itself: the library, the pinned
+  requirements, the Python, and which data there is. Sphinx sees the changed setting and reads every chapter again.
+- Each widget is followed by a static picture for readers without JavaScript.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+ROOT = Path(__file__).parent.parent
+DATA_VARIABLE = "VAE_BOOK_DATA"  # set by build.py: "mnist" or "digits"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def execution_key() -> str:
+    """Return the hash of everything but the chapter that its outputs depend on."""
+    total = hashlib.sha256(f"{platform.python_version()} {os.environ.get(DATA_VARIABLE, '')}".encode())
+    library = [path for path in (ROOT / "vae_lib").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in [*sorted(library), ROOT / "requirements.txt"]:
+        total.update(path.relative_to(ROOT).as_posix().encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def set_cache_path(_app: Sphinx, config: Config) -> None:
+    """Give each state of the library its own execution cache."""
+    config.nb_execution_cache_path = str(ROOT / "_build" / ".jupyter_cache" / execution_key())
+
+
+class StaticPictures(SphinxPostTransform):  # type: ignore[misc]
+    """Put a widget's picture, and a note, where a browser without JavaScript shows them."""
+
+    default_priority = 3  # before myst-nb drops all but one form of each output
+
+    def run(self, **_: Any) -> None:
+        """Wrap the picture of each output that is also a widget in a noscript element."""
+        for bundle in self.document.findall(nodes.container):
+            forms = {form.get("mime_type"): form for form in bundle.children if isinstance(form, nodes.container)}
+            if WIDGET_MIME not in forms:
+                continue
+            note = "<p>With JavaScript, sliders stand here that work without any server; this is how it looks.</p>"
+            forms[WIDGET_MIME] += nodes.raw("", f"<noscript>{note}", format="html")
+            for picture in forms["image/png"].findall(nodes.image) if "image/png" in forms else ():
+                still = picture.deepcopy()
+                still["alt"] = "Still picture of this widget"
+                forms[WIDGET_MIME] += still
+            forms[WIDGET_MIME] += nodes.raw("", "</noscript>", format="html")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("config-inited", set_cache_path)
+    app.add_post_transform(StaticPictures)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,119 @@
+"""Build the book into _build/html: `build.py`, or `build.py --strict`, in which every warning is an error."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import notebooks
+from book_extension import DATA_VARIABLE
+
+ROOT = Path(__file__).parent.parent
+VENDOR = ROOT / "_build" / "front" / "vendor"
+NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(")
+DISK_NEEDED = 500 * 1000**2
+
+
+def vendor_sources() -> dict[str, Path]:
+    """Return where each third-party file of the published pages comes from, by its place below vendor/."""
+    import anywidget
+
+    modules = ROOT / "node_modules"
+    mathjax = modules / "mathjax" / "es5"
+    manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
+    return {
+        "requirejs/require.js": modules / "requirejs" / "require.js",
+        "html-manager/embed-amd.js": manager / "embed-amd.js",
+        "html-manager/embed-amd.js.LICENSE.txt": manager / "embed.js.LICENSE.txt",
+        **{f"html-manager/{font.name}": font for font in manager.glob("*.woff2")},
+        "anywidget/index.js": Path(anywidget.__file__).parent / "nbextension" / "index.js",
+        "mathjax/tex-mml-chtml.js": mathjax / "tex-mml-chtml.js",
+        "mathjax/a11y": mathjax / "a11y",
+        "mathjax/input": mathjax / "input",
+        "mathjax/output/chtml": mathjax / "output" / "chtml",
+        "mathjax/sre": mathjax / "sre",
+        "mathjax/ui": mathjax / "ui",
+    }
+
+
+def collect_vendor_files() -> None:
+    """Copy the browser libraries from their packages, if they are not there in these versions."""
+    sources = vendor_sources()
+    wanted = hashlib.sha256((ROOT / "package-lock.json").read_bytes() + (ROOT / "requirements.txt").read_bytes()).hexdigest()
+    stamp = VENDOR / ".complete"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    for place, source in sources.items():
+        target = VENDOR / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+    stamp.write_text(wanted)
+
+
+def data_name() -> str:
+    """Find or fetch MNIST before anything is executed; "digits" if it cannot be had."""
+    from vae_lib.data import load_mnist
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = load_mnist(fallback=True)
+    for warning in caught:
+        print(f"· {warning.message}")
+    print(f"· data: {data.source}", flush=True)
+    return "mnist" if data.is_mnist else "digits"
+
+
+def run_quietly(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command and show what it prints, less what TensorFlow says each time that a kernel starts."""
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            if not NOISE.search(line):
+                print(line, end="", flush=True)
+    return process.returncode
+
+
+def build(*, strict: bool) -> int:
+    """Execute what has changed, write the pages, and return the exit code."""
+    free = shutil.disk_usage(ROOT).free
+    if free < DISK_NEEDED:
+        print(f"Build stopped: expected {DISK_NEEDED / 1e9:.1f} GB of free disk space, got {free / 1e9:.1f} GB; free some.")
+        return 1
+    notebooks.sync()
+    collect_vendor_files()
+    environment = {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
+    if strict:
+        command += ["-W", "-n", "--keep-going"]
+    code = run_quietly(command, environment)
+    if code == 0:
+        print(f"\nThe book is ready. Open it in a browser:\n  {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
+    else:
+        print(f"\nThe build failed with exit code {code}; the reason stands above.")
+    return code
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strict", action="store_true", help="every warning is an error")
+    try:
+        sys.exit(build(strict=parser.parse_args().strict))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Run make book again: chapters that were finished are not executed again.")
+
+
+if __name__ == "__main__":
+    main()
