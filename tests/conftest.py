@@ -34,7 +34,7 @@ def mnist_or_digits():
 @pytest.fixture
 def config():
     """A network small enough to train in a blink."""
-    return vae_lib.TrainConfig(hidden=(16,), epochs=2, batch_size=32, seed=3)
+    return vae_lib.TrainConfig(hidden=(16,), epochs=2, batch_size=50, seed=3)
 
 
 @pytest.fixture

@@ -97,7 +97,9 @@ def test_kl_gradients(pair):
 def test_kl_gradients_against_finite_differences():
     rng = np.random.default_rng(0)
     mu, log_var = rng.normal(size=(2, 3, 4))
-    for exact, approximate in zip(gradients(gaussian_kl, mu, log_var), finite_differences(kl_in_double, mu, log_var), strict=True):
+    for exact, approximate in zip(
+        gradients(gaussian_kl, mu, log_var), finite_differences(kl_in_double, mu, log_var), strict=True
+    ):
         np.testing.assert_allclose(exact, approximate, rtol=1e-6, atol=1e-8)
 
 

@@ -83,7 +83,9 @@ def test_one_seed_gives_one_model():
 
 @pytest.mark.parametrize("seed", [0, 2, 10**9])
 def test_another_seed_gives_another_model(seed):
-    for one, other in zip(build_vae(SMALL).trainable_variables, build_vae(SMALL.replace(seed=seed)).trainable_variables, strict=True):
+    for one, other in zip(
+        build_vae(SMALL).trainable_variables, build_vae(SMALL.replace(seed=seed)).trainable_variables, strict=True
+    ):
         if len(one.shape) == 2:  # biases start at zero
             assert (np.asarray(one.value) != np.asarray(other.value)).any()
 

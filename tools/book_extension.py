@@ -38,7 +38,7 @@ def set_cache_path(_app: Sphinx, config: Config) -> None:
     config.nb_execution_cache_path = str(ROOT / "_build" / ".jupyter_cache" / execution_key())
 
 
-class StaticPictures(SphinxPostTransform):  # type: ignore[misc]
+class StaticPictures(SphinxPostTransform):
     """Put a widget's picture, and a note, where a browser without JavaScript shows them."""
 
     default_priority = 3  # before myst-nb drops all but one form of each output
@@ -49,7 +49,7 @@ class StaticPictures(SphinxPostTransform):  # type: ignore[misc]
             forms = {form.get("mime_type"): form for form in bundle.children if isinstance(form, nodes.container)}
             if WIDGET_MIME not in forms:
                 continue
-            note = "<p>With JavaScript, sliders stand here that work without any server; this is how it looks.</p>"
+            note = '<p class="vae-noscript">With JavaScript, sliders stand here, which need no server. This is how it looks.</p>'
             forms[WIDGET_MIME] += nodes.raw("", f"<noscript>{note}", format="html")
             for picture in forms["image/png"].findall(nodes.image) if "image/png" in forms else ():
                 still = picture.deepcopy()

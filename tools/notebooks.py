@@ -40,7 +40,7 @@ def sync(root: Path = ROOT) -> None:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         notebook.metadata.pop("jupytext", None)
-        new = nbformat.writes(notebook) + "\n"
+        new: str = nbformat.writes(notebook) + "\n"  # type: ignore[no-untyped-call]
         if not target.exists() or target.read_text(encoding="utf-8") != new:
             target.write_text(new, encoding="utf-8")
             print(f"· wrote {target.relative_to(root)}")

@@ -6,15 +6,18 @@ is one matrix product for all images at all z, the second does not depend on the
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from vae_lib.gaussian import Tensor
 from vae_lib.objective import ElboTerms, elbo_terms
 from vae_lib.training import check_images
 
@@ -25,7 +28,7 @@ Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
 
 _BATCH = 1000
-_DECODED = 2048  # z decoded at once: their logits stay in the processor's cache
+_DECODED = 4096  # z decoded at once, at most: more gain nothing and take more memory
 _TILE_POINTS = 256  # points of the grid that are kept or dropped together
 _FIRST_WIDTH = 1.6  # of a tile, at most, before refining: a step of 0.1 in two dimensions
 _LEAST_LIMIT = 6.0  # the prior's mass beyond it is 4e-9 in two dimensions
@@ -136,9 +139,10 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
     _check_count("k", k)
     mu, log_var = _codes(vae, x)
     noise = np.random.default_rng(seed)
+    log_likelihood = _LogLikelihood.of(vae)
     images = max(1, _DECODED // k)
     blocks = [slice(start, start + images) for start in range(0, len(x), images)]
-    return np.concatenate([_block_iwae(vae, x[block], mu[block], log_var[block], k, noise) for block in blocks])
+    return np.concatenate([_block_iwae(log_likelihood, x[block], mu[block], log_var[block], k, noise) for block in blocks])
 
 
 def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> ExactLogPx:
@@ -232,9 +236,10 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     axis = (np.arange(points) + 0.5) * step - limit
     z = np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), axis=-1).reshape(-1, dims)  # (points ** dims, dims)
     log_density = np.empty((len(x), len(z)), np.float32)
+    log_likelihood = _LogLikelihood.of(vae)
     for start in range(0, len(z), _DECODED):
         chunk = slice(start, start + _DECODED)
-        log_density[:, chunk] = _log_joint(x, z[chunk], *_decode(vae, z[chunk]))
+        log_density[:, chunk] = _log_joint(log_likelihood, z[chunk], x)
     for row in log_density:
         row -= row.max() + math.log(np.exp(row - row.max()).sum(dtype=np.float64)) + dims * math.log(step)
     return PosteriorGrid(axis, log_density.reshape(-1, *[points] * dims))
@@ -300,12 +305,17 @@ def _batch_elbo(vae: VAE, x: NDArray[np.float32], samples: int, noise: keras.ran
     return ElboTerms(reconstruction, kl, -reconstruction - kl)
 
 
-def _block_iwae(vae: VAE, x: Floats, mu: Floats, log_var: Floats, k: int, noise: np.random.Generator) -> Floats:
+def _block_iwae(
+    log_likelihood: _LogLikelihood, x: Floats, mu: Floats, log_var: Floats, k: int, noise: np.random.Generator
+) -> Floats:
     """Log of the mean of k weights, from a running maximum and a running sum: (images,)."""
     peak, total = np.full(len(x), -np.inf), np.zeros(len(x))
-    for start in range(0, k, _DECODED):
-        eps = noise.standard_normal((len(x), min(_DECODED, k - start), mu.shape[1]), np.float32)
-        log_weights = _log_weights(vae, x, mu, log_var, eps)  # (images, samples)
+    for samples in _even_parts(k, _DECODED):
+        eps = noise.standard_normal((len(x), samples, mu.shape[1]), np.float32)
+        z = mu[:, None] + np.exp(0.5 * log_var)[:, None] * eps  # (images, samples, latent_dim)
+        # log p(z) − log q(z|x): the constants ½ log 2π of the two Gaussians cancel
+        log_ratio = 0.5 * (np.square(eps) - np.square(z) + log_var[:, None]).sum(axis=-1, dtype=np.float64)
+        log_weights = log_likelihood(z, x[:, None])[:, 0] + log_ratio  # (images, samples)
         higher = np.maximum(peak, log_weights.max(axis=1))
         total = total * np.exp(peak - higher) + np.exp(log_weights - higher[:, None]).sum(axis=1)
         peak = higher
@@ -313,15 +323,90 @@ def _block_iwae(vae: VAE, x: Floats, mu: Floats, log_var: Floats, k: int, noise:
     return bound
 
 
-def _log_weights(vae: VAE, x: Floats, mu: Floats, log_var: Floats, eps: Floats) -> Floats:
-    """Compute log p(x|z) + log p(z) − log q(z|x) at z = mu + exp(½ log_var) · eps: (images, samples), float64."""
-    z = mu[:, None] + np.exp(0.5 * log_var)[:, None] * eps  # (images, samples, latent_dim)
-    logits, partition = _decode(vae, z.reshape(-1, z.shape[-1]))
-    fit = np.matmul(logits.reshape(*z.shape[:2], -1), x[:, :, None])[..., 0]  # (images, samples)
-    # the constants ½ log 2π of the two Gaussians cancel
-    log_ratio = 0.5 * (np.square(eps) - np.square(z) + log_var[:, None]).sum(axis=-1, dtype=np.float64)
-    log_weights: Floats = fit - partition.reshape(fit.shape) + log_ratio
-    return log_weights
+def _even_parts(total: int, most: int) -> list[int]:
+    """Split a number into as few parts as `most` allows, as equal as can be."""
+    parts = -(-total // most)
+    return [(total + number) // parts for number in range(parts)]
+
+
+class _LogLikelihood:
+    """Computes log p(x|z) for groups of images at the same points: z (groups, points, latent_dim), x (groups, images, pixels).
+
+    Returns an array (groups, images, points), nats.
+    """
+
+    def __init__(self, vae: VAE) -> None:
+        self._sizes = vae.config.latent_dim, vae.config.input_dim
+        self._fast = self._compiled(vae.decoder, _fast_partition)
+        self._stable = self._compiled(vae.decoder, _partition)
+
+    @classmethod
+    def of(cls, vae: VAE) -> _LogLikelihood:
+        """Return the one that belongs to a model, compiled at its first use."""
+        if vae not in _COMPILED:
+            _COMPILED[vae] = cls(vae)
+        return _COMPILED[vae]
+
+    def __call__(self, z: Floats, x: Floats) -> Floats:
+        inputs = (np.asarray(z, np.float32), x)
+        result: Floats = np.asarray(self._fast.predict_on_batch(inputs))
+        return result if np.isfinite(result).all() else np.asarray(self._stable.predict_on_batch(inputs))
+
+    def _compiled(self, decoder: keras.Model, partition: Callable[[Tensor], Tensor]) -> keras.Model:
+        """Compile for any number of groups, points and images: two calls that differ in all of them tell the backend."""
+        model = _LikelihoodModel(decoder, partition)
+        latent_dim, pixels = self._sizes
+        log = logging.getLogger("tensorflow")
+        log.addFilter(_is_not_about_retracing)
+        try:
+            for groups, points, images in ((2, 3, 4), (5, 6, 7)):
+                model.predict_on_batch((np.zeros((groups, points, latent_dim), "f4"), np.zeros((groups, images, pixels), "f4")))
+        finally:
+            log.removeFilter(_is_not_about_retracing)
+        return model
+
+
+_COMPILED: WeakKeyDictionary[VAE, _LogLikelihood] = WeakKeyDictionary()
+
+
+def _is_not_about_retracing(record: logging.LogRecord) -> bool:
+    """Hold back TensorFlow's advice against compiling again and again: here it happens twice, and then never more."""
+    return "retracing" not in record.getMessage()
+
+
+class _LikelihoodModel(keras.Model):
+    """The computation as a Keras model, so that `predict_on_batch` compiles it on any backend."""
+
+    def __init__(self, decoder: keras.Model, partition: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(name="log_likelihood")
+        self.decoder, self.partition = decoder, partition
+
+    def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Take (z, x), return log p(x|z)."""
+        z, x = inputs
+        groups, points, dims = ops.shape(z)
+        logits = self.decoder(ops.reshape(z, (-1, dims)))  # (groups · points, pixels)
+        fit = ops.einsum("gip,gzp->giz", x, ops.reshape(logits, (groups, points, logits.shape[-1])))
+        return fit - ops.reshape(self.partition(logits), (groups, 1, points))
+
+
+def _partition(logits: Tensor) -> Tensor:
+    """Σ softplus(logits) over pixels: (points, pixels) → (points,)."""
+    return ops.sum(ops.softplus(logits), axis=-1)
+
+
+def _fast_partition(logits: Tensor) -> Tensor:
+    """Compute the same as logs of products Π (1 + exp(logit)) of eight pixels each; infinite where a product overflows."""
+    exponentials = ops.pad(ops.exp(logits), ((0, 0), (0, -logits.shape[-1] % 8)))
+    products = ops.prod(ops.reshape(1 + exponentials, (-1, 8, exponentials.shape[-1] // 8)), axis=1)
+    return ops.sum(ops.log(products), axis=-1)
+
+
+def _log_joint(log_likelihood: _LogLikelihood, z: Floats, x: Floats) -> Floats:
+    """Compute log p(x|z) + log p(z) of all images at all points: (images, points)."""
+    log_prior = -0.5 * (np.square(z) + math.log(2 * math.pi)).sum(axis=1)
+    log_joint: Floats = log_likelihood(z[None], x[None])[0] + log_prior.astype(np.float32)
+    return log_joint
 
 
 class _Quadrature:
@@ -341,7 +426,8 @@ class _Quadrature:
     """
 
     def __init__(self, vae: VAE, x: Floats, lost: float) -> None:
-        self.vae, self.x = vae, x
+        self.x = x
+        self.log_likelihood = _LogLikelihood.of(vae)
         self.dims = vae.config.latent_dim
         self.side = round(_TILE_POINTS ** (1 / self.dims))
         quarter = np.ravel_multi_index(tuple(_grid_indices(self.side, self.dims).T // (self.side // 2)), (2,) * self.dims)
@@ -407,10 +493,10 @@ class _Quadrature:
         self.pairs = pairs
         self.log_masses = np.empty((len(pairs), 2**self.dims))  # (pairs, quarters)
         highest = np.full(len(self.x), -np.inf)
-        for rows, z, logits, partition in self._tiles():
+        for rows, z in self._points_of_tiles():
             images = pairs[rows] % len(self.x)
             x = self.x if len(images) == len(self.x) else self.x[images]
-            log_joint = _log_joint(x, z, logits, partition)  # (images, points)
+            log_joint = _log_joint(self.log_likelihood, z, x)  # (images, points)
             peak = log_joint.max(axis=1)
             highest[images] = np.maximum(highest[images], peak)
             with np.errstate(divide="ignore"):  # a quarter without mass: log 0 = −inf
@@ -424,19 +510,13 @@ class _Quadrature:
         if not np.isfinite(self.log_px).all():
             raise ValueError("vae: expected finite log p(x), got NaN or infinity; its weights have diverged, train it again")
 
-    def _tiles(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
-        """Decode each tile once: its rows in `pairs`, z (points, dims), and what `_decode` says of them."""
+    def _points_of_tiles(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield each tile's rows in `pairs` and its points, (points, dims)."""
         flat, starts = np.unique(self.pairs // len(self.x), return_index=True)
         ends = np.append(starts[1:], len(self.pairs))
         corners = self.side * np.stack(np.unravel_index(flat, (self.tiles,) * self.dims), axis=-1)  # (tiles, dims)
-        together = _DECODED // _TILE_POINTS
-        for first in range(0, len(flat), together):
-            indices = corners[first : first + together, None] + _grid_indices(self.side, self.dims)  # (tiles, points, dims)
-            z = ((indices + 0.5) * self.step - self.limit).astype(np.float32)
-            logits, partition = _decode(self.vae, z.reshape(-1, self.dims))
-            parts = zip(z, np.split(logits, len(z)), np.split(partition, len(z)), strict=True)
-            for number, part in enumerate(parts, start=first):
-                yield slice(starts[number], ends[number]), *part
+        for start, end, corner in zip(starts, ends, corners, strict=True):
+            yield slice(start, end), (corner + _grid_indices(self.side, self.dims) + 0.5) * self.step - self.limit
 
 
 def _grid_indices(size: int, dims: int) -> Integers:
@@ -444,42 +524,8 @@ def _grid_indices(size: int, dims: int) -> Integers:
     return np.stack(np.unravel_index(np.arange(size**dims), (size,) * dims), axis=-1)
 
 
-def _log_joint(x: Floats, z: Floats, logits: Floats, partition: Floats) -> Floats:
-    """Compute log p(x|z) + log p(z) of each image at each point: (images, points)."""
-    log_prior = -0.5 * (np.square(z) + math.log(2 * math.pi)).sum(axis=1)
-    log_joint: Floats = x @ logits.T
-    log_joint += (log_prior - partition).astype(np.float32)
-    return log_joint
-
-
 def _codes(vae: VAE, x: Floats) -> tuple[Floats, Floats]:
     """Encode: mu and log_var as arrays, each (images, latent_dim)."""
     parts = [vae.encoder(x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
     mu, log_var = (np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True))
     return mu, log_var
-
-
-def _decode(vae: VAE, z: Floats) -> tuple[Floats, Floats]:
-    """Decode: logits, (points, pixels), and their `_log_partition`, (points,)."""
-    logits = ops.convert_to_numpy(vae.decoder(z))
-    return logits, _log_partition(logits)
-
-
-def _log_partition(logits: Floats) -> Floats:
-    """Σ softplus(logits) over pixels, (points,), float64, as the log of products Π (1 + exp(logit)) of eight pixels each.
-
-    One logarithm for eight pixels makes it several times as fast as softplus. Where a product overflows, the usual form is used.
-    """
-    with np.errstate(over="ignore"):
-        product = np.exp(logits)
-        product += 1
-        for _ in range(3):
-            middle = (product.shape[1] + 1) // 2
-            rest = product[:, middle:]
-            product = product[:, :middle]
-            product[:, : rest.shape[1]] *= rest
-    partition: Floats = np.log(product).sum(axis=1, dtype=np.float64)
-    if not (finite := np.isfinite(partition)).all():
-        rows = logits[~finite]
-        partition[~finite] = (np.maximum(rows, 0) + np.log1p(np.exp(-np.abs(rows)))).sum(axis=1, dtype=np.float64)
-    return partition

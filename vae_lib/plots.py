@@ -19,7 +19,7 @@ DIGIT_COLORS = (
 """The colour of each digit, here and in the widgets: safe for colour-blind readers (Petroff 2021, arXiv:2107.02270)."""
 
 
-class _NotebookFigure(Figure):
+class NotebookFigure(Figure):
     """A figure that shows itself where it is the last value of a cell, without pyplot and its global state."""
 
     def _repr_png_(self) -> bytes:
@@ -28,7 +28,7 @@ class _NotebookFigure(Figure):
         return buffer.getvalue()
 
 
-def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None = None) -> Figure:
+def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None = None) -> NotebookFigure:
     """Draw the codes of images as points, coloured by digit, with the prior's circles.
 
     Parameters
@@ -57,7 +57,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
         limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 or 1.0  # a collapsed encoder puts all at the origin
     if not 0 < limit < np.inf:
         raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
-    figure = _NotebookFigure(figsize=(7, 6.4), layout="constrained")
+    figure = NotebookFigure(figsize=(7, 6.4), layout="constrained")
     axes = figure.subplots()
     for digit in np.unique(digits):
         chosen = points[digits == digit]
@@ -73,7 +73,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     return figure
 
 
-def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> NotebookFigure:
     """Draw originals in one row and what became of them below.
 
     Parameters
@@ -96,7 +96,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
     if first.shape != second.shape:
         raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
-    figure = _NotebookFigure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
+    figure = NotebookFigure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
     rows = figure.subplots(2, 1)
     for axes, images, name in zip(rows, (first, second), ("original", "reconstructed"), strict=True):
         _show(axes, np.concatenate(list(images), axis=1))
@@ -104,7 +104,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     return figure
 
 
-def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] = (28, 28)) -> NotebookFigure:
     """Draw images row by row: samples, or a manifold.
 
     Parameters
@@ -132,12 +132,12 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
     rows = len(pictures) // columns
     height, width = image_shape
     mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    figure = _NotebookFigure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
+    figure = NotebookFigure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
     _show(figure.subplots(), mosaic)
     return figure
 
 
-def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> Figure:
+def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int, int] = (28, 28)) -> NotebookFigure:
     """Draw the decoded latent plane, with equal steps of the prior's probability on both axes.
 
     Parameters
@@ -174,7 +174,7 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
     return figure
 
 
-def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None) -> Figure:
+def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None) -> NotebookFigure:
     """Draw loss, reconstruction and KL over the epochs, beside figures that give them a meaning.
 
     Parameters
@@ -197,7 +197,7 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     if not len(history):
         raise ValueError("history: expected at least one finished epoch, got none; train first")
     epochs = np.arange(1, len(history) + 1)
-    figure = _NotebookFigure(figsize=(8.5, 4), layout="constrained")
+    figure = NotebookFigure(figsize=(8.5, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     for axes, names in ((left, ("loss", "reconstruction")), (right, ("kl",))):
         for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
@@ -209,8 +209,59 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     for name, value in (landmarks or {}).items():
         left.axhline(value, color="0.35", lw=1, ls=":")
         left.annotate(f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    for axes in (left, right):
-        axes.legend(fontsize=8, loc="center right")
+    left.margins(y=0.08)  # room for the highest landmark's name
+    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.88))
+    right.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def explorer_still(
+    image: ArrayLike,
+    z: ArrayLike,
+    codes: ArrayLike,
+    labels: ArrayLike,
+    *,
+    limit: float,
+    image_shape: tuple[int, int] = (28, 28),
+) -> NotebookFigure:
+    """Draw the latent explorer as it stands: the decoded image, beside the map if there are codes.
+
+    Parameters
+    ----------
+    image
+        The decoded image, values in [0, 1], (1, pixels).
+    z
+        Where it was decoded, (latent_dim,).
+    codes, labels
+        The points of the map and their digits, (images, 2) and (images,); there may be none.
+    limit
+        Half the side of the map.
+    image_shape
+        (height, width).
+
+    Returns
+    -------
+    Figure
+        The picture that stands in for the widget where no JavaScript runs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    points, digits = check_codes(codes, labels)
+    place = np.asarray(z, dtype=float)
+    figure = NotebookFigure(figsize=(6.4 if len(points) else 3, 3.3), layout="constrained")
+    *maps, axes = figure.subplots(1, 2 if len(points) else 1, squeeze=False)[0]
+    _show(axes, _images(image, image_shape)[0])
+    axes.set_title("z = (" + ", ".join(f"{value:.2f}" for value in place) + ")", fontsize=9)
+    for plane in maps:
+        for digit in np.unique(digits):
+            plane.plot(*points[digits == digit].T, ".", ms=2, alpha=0.6, color=DIGIT_COLORS[digit])
+            x, y = np.median(points[digits == digit], axis=0)
+            plane.text(x, y, str(digit), fontweight="bold", ha="center", va="center")
+        plane.plot(*place[:2], "o", ms=10, mfc="none", mec="black", mew=2)
+        plane.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import anywidget
@@ -10,9 +11,9 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
-from vae_lib.plots import DIGIT_COLORS, check_codes
+from vae_lib.plots import DIGIT_COLORS, check_codes, explorer_still
 from vae_lib.widgets.bundle import FOLDER, bundle
-from vae_lib.widgets.pack import pack_dense_layers
+from vae_lib.widgets.pack import pack_dense_layers, run_packed
 
 MOST_SLIDERS = 10
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -125,6 +126,21 @@ class LatentExplorer(ipywidgets.VBox):
             slider.value = values[i]
             setattr(self._canvas, f"z{i}", values[i])
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Add a still picture, for readers without a kernel and without JavaScript."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "image/png": base64.b64encode(self._still()._repr_png_()).decode("ascii")}
+
+    def _still(self) -> Any:
+        canvas = self._canvas
+        logits = run_packed(canvas.layers, canvas.weights, [self.z])
+        codes = np.frombuffer(canvas.codes, "<f2").astype(float).reshape(-1, 2)
+        labels = np.frombuffer(canvas.labels, np.uint8)
+        with np.errstate(over="ignore"):
+            image = 1 / (1 + np.exp(-logits))
+        height, width = canvas.image_shape
+        return explorer_still(image, self.z, codes, labels, limit=canvas.limit, image_shape=(height, width))
+
 
 def _slider(i: int, value: float, limit: float) -> ipywidgets.FloatSlider:
     subscript = str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
@@ -148,7 +164,10 @@ def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[in
 
 
 def _checked_z(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]:
-    point = np.asarray(z, dtype=float)
+    try:
+        point = np.asarray(z, dtype=float)
+    except (TypeError, ValueError):
+        point = np.empty(0)
     if point.shape != (latent_dim,) or not np.isfinite(point).all() or np.abs(point).max() > limit:
         raise ValueError(f"z: expected {latent_dim} finite numbers from {-limit} to {limit}, got {z!r}")
     return tuple(float(value) for value in point)

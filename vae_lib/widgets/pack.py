@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 
 def pack_dense_layers(model: Any) -> tuple[list[dict[str, Any]], bytes]:
@@ -52,3 +53,31 @@ def pack_dense_layers(model: Any) -> tuple[list[dict[str, Any]], bytes]:
     if not layers:
         raise ValueError(f"{wanted}, got {type(model).__name__}; give a VAE from build_vae, or its decoder")
     return layers, b"".join(chunks)
+
+
+def run_packed(layers: list[dict[str, Any]], weights: bytes, z: ArrayLike) -> NDArray[np.float64]:
+    """Run a packed network, as the browser does.
+
+    Parameters
+    ----------
+    layers, weights
+        From `pack_dense_layers`.
+    z
+        Inputs, (batch, inputs of the first layer).
+
+    Returns
+    -------
+    ndarray
+        Outputs of the last layer, (batch, outputs).
+    """
+    x = np.asarray(z, dtype=np.float64)
+    numbers, at = np.frombuffer(weights, "<f2").astype(np.float64), 0
+    for layer in layers:
+        inputs, outputs = layer["inputs"], layer["outputs"]
+        kernel = numbers[at : at + inputs * outputs].reshape(inputs, outputs)
+        bias = numbers[at + inputs * outputs : at + (inputs + 1) * outputs]
+        at += (inputs + 1) * outputs
+        x = x @ kernel + bias
+        if layer["activation"] == "relu":
+            x = np.maximum(x, 0)
+    return x

@@ -1,0 +1,229 @@
+"""Figures: what is drawn is what was given, and nothing outside the figure changes."""
+
+import inspect
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from vae_lib import History, plots
+
+RNG = np.random.default_rng(0)
+CODES, LABELS = RNG.normal(size=(200, 2)), np.arange(200) % 10
+PICTURES = RNG.random((6, 784))
+HISTORY = History([200.0, 190.0], [195.0, 184.0], [5.0, 6.0], [198.0, 191.0], [192.0, 184.5], [6.0, 6.5], [1.0, 1.0])
+
+FIGURES = {
+    "latent_scatter": lambda: plots.latent_scatter(CODES, LABELS),
+    "reconstructions": lambda: plots.reconstructions(PICTURES, 1 - PICTURES),
+    "image_grid": lambda: plots.image_grid(PICTURES, columns=3),
+    "manifold": lambda: plots.manifold(RNG.random((25, 784)), stats.norm.ppf(np.linspace(0.05, 0.95, 5))),
+    "loss_curve": lambda: plots.loss_curve(HISTORY, landmarks={"mean image": 206.0}),
+    "explorer_still": lambda: plots.explorer_still(PICTURES[:1], (0.5, -1.0), CODES, LABELS, limit=3.5),
+}
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_a_figure_is_returned_drawn_and_nothing_else_changes(make):
+    before = dict(matplotlib.rcParams)
+    figure = make()
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_every_public_function_that_draws_is_tested():
+    functions = inspect.getmembers(plots, inspect.isfunction)
+    drawing = {name for name, function in functions if inspect.signature(function).return_annotation.endswith("Figure")}
+    assert drawing == set(FIGURES)
+
+
+def test_a_figure_shows_itself_as_png_in_a_notebook():
+    assert plots.image_grid(PICTURES, columns=3)._repr_png_().startswith(b"\x89PNG")
+
+
+def image_of(axes):
+    return np.asarray(axes.images[0].get_array())
+
+
+# ---- scatter --------------------------------------------------------------------------------------------------------------
+
+
+def test_scatter_draws_every_code_in_the_colour_of_its_digit():
+    (axes,) = plots.latent_scatter(CODES, LABELS).axes
+    digits = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert sorted(digits) == [str(digit) for digit in range(10)]
+    for digit in range(10):
+        line = digits[str(digit)]
+        np.testing.assert_array_equal(np.column_stack(line.get_data()), CODES[digit == LABELS])
+        assert line.get_color() == plots.DIGIT_COLORS[digit]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == sorted(digits)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_1$ (prior's σ)", "$z_2$ (prior's σ)")
+
+
+def test_scatter_names_each_digit_at_its_median():
+    (axes,) = plots.latent_scatter(CODES, LABELS).axes
+    named = {text.get_text(): text.get_position() for text in axes.texts}
+    assert named == {str(digit): pytest.approx(tuple(np.median(CODES[digit == LABELS], axis=0))) for digit in range(10)}
+
+
+def test_scatter_draws_the_circles_of_the_prior():
+    (axes,) = plots.latent_scatter(CODES, LABELS).axes
+    circles = [np.hypot(*line.get_data()) for line in axes.lines if len(line.get_xdata()) == 200]
+    np.testing.assert_allclose(circles, np.tile([[1], [2], [3]], (1, 200)), rtol=1e-12)
+
+
+def test_scatter_shows_a_square_that_holds_nearly_all_codes():
+    (axes,) = plots.latent_scatter(CODES, LABELS).axes
+    low, high = axes.get_xlim()
+    assert (low, high) == axes.get_ylim() == (-high, high)
+    assert 0.99 < (np.abs(CODES) < high).all(axis=1).mean() <= 1
+    (axes,) = plots.latent_scatter(CODES, LABELS, limit=5).axes
+    assert axes.get_xlim() == axes.get_ylim() == (-5, 5)
+
+
+def test_scatter_of_one_digit_of_many_dimensions_and_of_a_collapsed_encoder():
+    (axes,) = plots.latent_scatter(RNG.normal(size=(5, 7)), [3] * 5).axes
+    assert [text.get_text() for text in axes.texts] == ["3"]
+    plots.latent_scatter(np.zeros((3, 2)), [1, 2, 3]).canvas.draw()
+
+
+def test_the_colours_of_the_digits_are_ten():
+    assert len(set(plots.DIGIT_COLORS)) == 10
+
+
+# ---- images ---------------------------------------------------------------------------------------------------------------
+
+
+def test_reconstructions_stand_below_their_originals():
+    top, bottom = plots.reconstructions(PICTURES, PICTURES**2).axes
+    np.testing.assert_array_equal(image_of(top), np.hstack(list(PICTURES.reshape(-1, 28, 28))))
+    np.testing.assert_array_equal(image_of(bottom), np.hstack(list(PICTURES.reshape(-1, 28, 28) ** 2)))
+    assert (top.get_ylabel(), bottom.get_ylabel()) == ("original", "reconstructed")
+    assert top.images[0].get_clim() == bottom.images[0].get_clim() == (0, 1)
+
+
+def test_a_grid_is_filled_row_by_row():
+    (axes,) = plots.image_grid(PICTURES, columns=3).axes
+    mosaic = image_of(axes)
+    assert mosaic.shape == (56, 84)
+    for number, picture in enumerate(PICTURES):
+        row, column = divmod(number, 3)
+        tile = mosaic[28 * row : 28 * row + 28, 28 * column : 28 * column + 28]
+        np.testing.assert_array_equal(tile, picture.reshape(28, 28))
+
+
+def test_images_need_not_be_square():
+    (axes,) = plots.image_grid(PICTURES[:, :6], columns=2, image_shape=(2, 3)).axes
+    assert image_of(axes).shape == (6, 6)
+    np.testing.assert_array_equal(image_of(axes)[:2, :3], PICTURES[0, :6].reshape(2, 3))
+
+
+def test_the_manifold_is_labelled_with_the_latent_values_at_the_middles_of_its_images():
+    quantiles = np.array([-1.5, -0.5, 0.25, 2.0])
+    # each image is of one grey value that tells its place: z₂ falls from row to row, z₁ grows along it
+    grey = np.array([[(10 * row + column) / 100 for column in range(4)] for row in range(4)]).ravel()
+    (axes,) = plots.manifold(np.tile(grey[:, None], (1, 784)), quantiles).axes
+    mosaic = image_of(axes)
+    for position, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        column = int(np.flatnonzero(quantiles == float(text.get_text()))[0])
+        assert mosaic[0, int(position)] == pytest.approx(column / 100)
+        assert position == 28 * column + 14
+    for position, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
+        row = 3 - int(np.flatnonzero(quantiles == float(text.get_text()))[0])
+        assert mosaic[int(position), 0] == pytest.approx(row / 10)
+        assert position == 28 * row + 14
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_1$ (prior's σ)", "$z_2$ (prior's σ)")
+    assert len(axes.get_xticks()) == len(axes.get_yticks()) == 4
+
+
+# ---- the explorer's still -------------------------------------------------------------------------------------------------
+
+
+def test_the_still_shows_the_image_the_codes_and_the_point():
+    plane, axes = plots.explorer_still(PICTURES[:1], (0.5, -1.0), CODES, LABELS, limit=3.5).axes
+    np.testing.assert_array_equal(image_of(axes), PICTURES[0].reshape(28, 28))
+    assert axes.get_title() == "z = (0.50, -1.00)"
+    drawn = np.vstack([np.column_stack(line.get_data()) for line in plane.lines[:-1]])
+    np.testing.assert_array_equal(np.sort(drawn, axis=0), np.sort(CODES, axis=0))
+    assert np.column_stack(plane.lines[-1].get_data()).tolist() == [[0.5, -1.0]]
+    assert plane.get_xlim() == plane.get_ylim() == (-3.5, 3.5)
+
+
+def test_the_still_without_codes_has_no_map():
+    figure = plots.explorer_still(PICTURES[:1], (0.0,) * 5, np.zeros((0, 2)), np.zeros(0), limit=3.5)
+    assert len(figure.axes) == 1
+    figure.canvas.draw()
+
+
+# ---- loss curve -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_curve_draws_each_series_against_the_epoch():
+    left, right = plots.loss_curve(HISTORY).axes
+    drawn = {line.get_label(): line for axes in (left, right) for line in axes.lines}
+    expected = {
+        "loss, training": HISTORY.loss, "reconstruction, training": HISTORY.reconstruction, "KL, training": HISTORY.kl,
+        "loss, test": HISTORY.val_loss, "reconstruction, test": HISTORY.val_reconstruction, "KL, test": HISTORY.val_kl,
+    }  # fmt: skip
+    assert {label: list(line.get_ydata()) for label, line in drawn.items()} == expected
+    assert all(list(line.get_xdata()) == [1, 2] for line in drawn.values())
+    assert {axes.get_xlabel() for axes in (left, right)} == {"epoch"}
+    assert {axes.get_ylabel() for axes in (left, right)} == {"nats per image"}
+    assert [line.get_label() for line in right.lines] == ["KL, training", "KL, test"]
+
+
+def test_the_loss_curve_without_validation_has_no_test_lines():
+    figure = plots.loss_curve(History([1.0], [0.5], [0.5], seconds=[1.0]))
+    assert [line.get_label() for axes in figure.axes for line in axes.lines] == [
+        "loss, training", "reconstruction, training", "KL, training",
+    ]  # fmt: skip
+
+
+def test_landmarks_are_lines_with_their_names():
+    left, _ = plots.loss_curve(HISTORY, landmarks={"mean image": 206.04, "published": 155.0}).axes
+    assert [text.get_text() for text in left.texts] == ["mean image: 206.0", "published: 155.0"]
+    flat = [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == ":"]
+    assert flat == [206.04, 155.0]
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------------
+
+BAD = {
+    "codes of rank 1": (lambda: plots.latent_scatter(np.zeros(3), [1, 2, 3]), r"expected codes \(images, at least 2\)"),
+    "codes of one dimension": (lambda: plots.latent_scatter(np.zeros((3, 1)), [1, 2, 3]), r"got \(3, 1\) and \(3,\)"),
+    "too few labels": (lambda: plots.latent_scatter(np.zeros((3, 2)), [1, 2]), r"got \(3, 2\) and \(2,\)"),
+    "no codes": (lambda: plots.latent_scatter(np.zeros((0, 2)), []), "at least one image, got none"),
+    "codes that are NaN": (lambda: plots.latent_scatter(np.full((2, 2), np.nan), [1, 2]), "expected finite numbers"),
+    "a label of 10": (lambda: plots.latent_scatter(CODES[:2], [1, 10]), r"labels: expected digits from 0 to 9, got \[1, 10\]"),
+    "a label of -1": (lambda: plots.latent_scatter(CODES[:2], [1, -1]), "labels: expected digits from 0 to 9"),
+    "a label of 0.5": (lambda: plots.latent_scatter(CODES[:2], [1, 0.5]), "labels: expected digits from 0 to 9"),
+    "labels in words": (lambda: plots.latent_scatter(CODES[:2], ["one", "two"]), "labels: expected digits from 0 to 9"),
+    "a limit of 0": (lambda: plots.latent_scatter(CODES, LABELS, limit=0), "limit: expected a finite number above 0, got 0"),
+    "a limit of NaN": (lambda: plots.latent_scatter(CODES, LABELS, limit=np.nan), "limit: expected a finite number"),
+    "other pixels": (lambda: plots.image_grid(np.zeros((4, 700)), columns=2), r"expected images as \(images, 784\)"),
+    "images of rank 3": (lambda: plots.image_grid(np.zeros((4, 28, 28)), columns=2), r"got \(4, 28, 28\)"),
+    "no images": (lambda: plots.image_grid(np.zeros((0, 784)), columns=2), r"got \(0, 784\)"),
+    "logits": (lambda: plots.image_grid(np.full((1, 784), -3.0), columns=1), r"values in \[0, 1\], got -3.0 to -3.0"),
+    "images that are NaN": (lambda: plots.image_grid(np.full((1, 784), np.nan), columns=1), r"values in \[0, 1\]"),
+    "columns that do not divide": (lambda: plots.image_grid(PICTURES, columns=4), "expected a divisor of the 6 images, got 4"),
+    "no columns": (lambda: plots.image_grid(PICTURES, columns=0), "columns: expected a divisor"),
+    "columns of 1.5": (lambda: plots.image_grid(PICTURES, columns=1.5), "columns: expected a divisor"),
+    "too few reconstructions": (
+        lambda: plots.reconstructions(PICTURES, PICTURES[:5]), "expected as many reconstructions as originals, got 5 and 6",
+    ),
+    "a manifold of other size": (lambda: plots.manifold(PICTURES, [-1, 0, 1]), r"got quantiles \(3,\) and 6 images"),
+    "quantiles of rank 2": (lambda: plots.manifold(PICTURES[:4], np.zeros((2, 2))), r"got quantiles \(2, 2\) and 4 images"),
+    "one quantile as a number": (lambda: plots.manifold(PICTURES[:1], 0.0), r"got quantiles \(\) and 1 images"),
+    "an empty history": (lambda: plots.loss_curve(History()), "expected at least one finished epoch, got none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

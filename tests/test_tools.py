@@ -1,0 +1,173 @@
+"""The tools around the book: set-up that says what is wrong, notebooks in step, one address."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import bootstrap  # noqa: E402 -- tools/ is no package
+import browser  # noqa: E402
+import build  # noqa: E402
+import notebooks  # noqa: E402
+
+PLACEHOLDER = "OWNER" + "_NOT_SET"
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize("version", [(3, 8, 18), (3, 10, 0), (3, 14, 0)])
+def test_a_python_that_does_not_serve_is_named(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]) -> None:
+    monkeypatch.setattr(bootstrap.sys, "version_info", version)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit, match=rf"expected Python 3\.11 to 3\.13.*got 3\.{version[1]} at .*\n.*make PYTHON="):
+        bootstrap.suitable_python()
+
+
+def test_another_python_on_the_path_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 0))
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: sys.executable if name == "python3.12" else None)
+    assert bootstrap.suitable_python() == sys.executable
+
+
+def test_a_full_disk_is_named_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 10**8))
+    with pytest.raises(SystemExit, match=r"expected at least 4\.0 GB of free disk space.*got 0\.1 GB"):
+        bootstrap.check_disk()
+
+
+def test_a_full_disk_stops_the_build(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 10**8))
+    assert build.build(strict=True) == 1
+    assert "expected 0.5 GB of free disk space, got 0.1 GB" in capsys.readouterr().out
+
+
+def test_a_failing_step_shows_its_output_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"counting failed with exit code 3.*Run make again"):
+        bootstrap.run("counting", [sys.executable, "-c", "print('one, two'); raise SystemExit(3)"])
+    assert "one, two" in capsys.readouterr().out
+
+
+def test_a_missing_browser_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[list[list[str]]] = []
+    monkeypatch.setattr(browser, "installed", lambda: iter(["/nonexistent/chrome"]))
+    monkeypatch.setattr(browser, "_attempt", attempts.append)
+    monkeypatch.setattr(browser.shutil, "which", lambda _: "/usr/bin/apt-get")
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
+    with pytest.raises(SystemExit, match=r"found none.*\n.*apt-get install chromium.*CHROME_PATH"):
+        browser.find()
+    assert [commands[-1][:2] for commands in attempts] == [[sys.executable, "-m"], ["apt-get", "install"]]
+
+
+def test_without_rights_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[list[list[str]]] = []
+    monkeypatch.setattr(browser, "installed", lambda: iter([]))
+    monkeypatch.setattr(browser, "_attempt", attempts.append)
+    monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
+    with pytest.raises(SystemExit):
+        browser.find()
+    assert len(attempts) == 1  # Playwright's download needs no rights
+
+
+def test_each_chapter_has_its_notebook_in_step_and_without_outputs(
+    copy_of_book: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chapters = notebooks.chapters(copy_of_book)
+    assert len(chapters) >= 4
+    notebooks.sync(copy_of_book)
+    assert capsys.readouterr().out == "", "run make sync, and commit what it writes"
+    assert {path.with_suffix(".ipynb") for path in chapters} == set((copy_of_book / "book").glob("*.ipynb"))
+    for chapter in chapters:
+        notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
+        nbformat.validate(notebook)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+def test_a_changed_sentence_changes_the_notebook_and_no_cell_id(copy_of_book: Path) -> None:
+    chapter = copy_of_book / "book" / "index.md"
+    target = chapter.with_suffix(".ipynb")
+    before = nbformat.read(target, as_version=4)
+    chapter.write_text(chapter.read_text(encoding="utf-8").replace("Move it slowly.", "Move it very slowly."), encoding="utf-8")
+    notebooks.sync(copy_of_book)
+    after = nbformat.read(target, as_version=4)
+    changed = [(a, b) for a, b in zip(before.cells, after.cells, strict=True) if a.source != b.source]
+    assert len(changed) == 1
+    code = [[cell.id for cell in book.cells if cell.cell_type == "code"] for book in (before, after)]
+    assert code[0] == code[1]
+
+
+def setup_cells(root: Path) -> dict[str, str]:
+    """Return the first code cell of each chapter's notebook."""
+    books = {path.stem: nbformat.read(path, as_version=4) for path in sorted((root / "book").glob("*.ipynb"))}
+    return {name: next(cell.source for cell in book.cells if cell.cell_type == "code") for name, book in books.items()}
+
+
+def test_the_setup_cell_is_the_same_everywhere_and_holds_the_address_of_the_configuration() -> None:
+    cells = setup_cells(ROOT)
+    assert len(set(cells.values())) == 1
+    address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    assert f'repository = "{address}"' in next(iter(cells.values()))
+
+
+def test_make_repository_leaves_no_old_address_behind(copy_of_book: Path) -> None:
+    old, new = notebooks.repository_url(copy_of_book), "https://github.com/someone-else/another-book"
+    notebooks.set_repository(new + ".git", copy_of_book)
+    assert notebooks.repository_url(copy_of_book) == new
+    for path in copy_of_book.rglob("*"):
+        if path.is_file() and ".git" not in path.parts:
+            text = path.read_bytes().decode("utf-8", errors="ignore")
+            assert old not in text, path
+            if path.suffix in (".ipynb", ".md", ".yml", ".toml", ".cff"):
+                assert PLACEHOLDER + "/" not in text, path
+    assert all(f'repository = "{new}"' in cell for cell in setup_cells(copy_of_book).values())
+
+
+@pytest.mark.parametrize(
+    "url", ["", "github.com/a/b", "http://github.com/a/b", "https://github.com/a", "https://github.com/a/b/c d"]
+)
+def test_make_repository_refuses_what_is_no_address(copy_of_book: Path, url: str) -> None:
+    with pytest.raises(SystemExit, match="URL: expected an address such as"):
+        notebooks.set_repository(url, copy_of_book)
+
+
+def test_the_execution_cache_follows_the_library_the_requirements_and_the_data(
+    copy_of_book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import book_extension
+
+    monkeypatch.setattr(book_extension, "ROOT", copy_of_book)
+    monkeypatch.setenv(book_extension.DATA_VARIABLE, "mnist")
+    keys = [book_extension.execution_key()]
+    (copy_of_book / "book" / "index.md").write_text("# Another\n")
+    assert book_extension.execution_key() == keys[0], "a chapter's text has its own place in the cache"
+    for name in ("vae_lib/gaussian.py", "vae_lib/widgets/network.js", "requirements.txt"):
+        with (copy_of_book / name).open("a") as file:
+            file.write("\n")
+        keys.append(book_extension.execution_key())
+    monkeypatch.setenv(book_extension.DATA_VARIABLE, "digits")
+    keys.append(book_extension.execution_key())
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.fixture
+def copy_of_book(tmp_path: Path) -> Path:
+    """The tracked texts in a git checkout of their own."""
+    target = tmp_path / "copy"
+    for name in ("book", "vae_lib", "tools", "tests", ".github"):
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, target)
+    for command in (["git", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=target, check=True)
+    return target

@@ -1,0 +1,65 @@
+"""All checks of the project, one after the other: `make test`. Goes on after a failure, and fails at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import browser
+import notebooks
+
+ROOT = Path(__file__).parent.parent
+
+
+def steps() -> dict[str, list[str]]:
+    """Return each check's name and command."""
+    python = [sys.executable, "-m"]
+    chapters = [str(path.with_suffix(".ipynb").relative_to(ROOT)) for path in notebooks.chapters()]
+    nbval = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=900"]
+    return {
+        "ruff check": [*python, "ruff", "check", "."],
+        "ruff format": [*python, "ruff", "format", "--check", "."],
+        "mypy": [*python, "mypy"],
+        "unit tests": [*python, "pytest", "tests", "--ignore=tests/book"],
+        "JavaScript unit tests": [str(Path(sys.executable).parent / "node"), "--test", "tests/js/*.test.js"],
+        "nbval: every cell of every chapter": [*python, "pytest", *nbval, *chapters],
+        "the strict build of the book": [sys.executable, "tools/build.py", "--strict"],
+        "the built pages, in a browser, in Colab's place, without network": [*python, "pytest", "tests/book"],
+    }
+
+
+def git_status() -> str:
+    """Return what git sees as changed; empty outside a checkout."""
+    return subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
+def main() -> None:
+    """Run every check and report."""
+    before = git_status()
+    environment = {**os.environ, "CHROME_PATH": browser.find(), "PYTHONUNBUFFERED": "1"}
+    results: dict[str, tuple[bool, float]] = {}
+    for name, command in steps().items():
+        print(f"\n━━ {name}", flush=True)
+        start = time.monotonic()
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        results[name] = (code == 0, time.monotonic() - start)
+    changed = git_status()
+    results["git status as before"] = (changed == before, 0.0)
+    if changed != before:
+        print(f"\nbefore:\n{before}\nafter:\n{changed}")
+    print("\n━━ summary")
+    for name, (good, seconds) in results.items():
+        print(f"{'passed' if good else 'FAILED'}  {seconds:6.1f} s  {name}")
+    failed = sum(not good for good, _ in results.values())
+    print(f"checks: {len(results) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted.")
