@@ -1,7 +1,7 @@
 """Measure the evaluation of the post's network on MNIST: seconds, peak memory, and what the bare matrix products take.
 
-Usage: python benchmarks/evaluation.py. Prints a table, writes results/evaluation.json beside this file. Each part runs in a process of
-its own, so that its peak memory (TensorFlow's own included) is its own.
+Usage: python benchmarks/evaluation.py. Prints a table, writes results/evaluation.json beside this file. Each part runs in a
+process of its own, so that its peak memory is its own; it includes what the backend takes for itself.
 """
 
 from __future__ import annotations

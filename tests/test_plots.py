@@ -65,10 +65,32 @@ def test_scatter_draws_every_code_in_the_colour_of_its_digit():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_1$ (prior's σ)", "$z_2$ (prior's σ)")
 
 
-def test_scatter_names_each_digit_at_its_median():
-    (axes,) = plots.latent_scatter(CODES, LABELS).axes
+def test_scatter_names_each_digit_where_digit_places_says():
+    (axes,) = plots.latent_scatter(CODES, LABELS, limit=5).axes
     named = {text.get_text(): text.get_position() for text in axes.texts}
-    assert named == {str(digit): pytest.approx(tuple(np.median(CODES[digit == LABELS], axis=0))) for digit in range(10)}
+    places = plots.digit_places(CODES, LABELS, apart=5 / 11)
+    assert named == {str(digit): pytest.approx((x, y)) for digit, x, y in places}
+    assert len(named) == 10
+
+
+def test_names_of_digits_far_apart_stand_at_their_medians():
+    codes = np.array([[0, 0], [2, 0], [1, 0], [9, 9], [8, 9], [10, 8]])
+    places = plots.digit_places(codes, [3, 3, 3, 7, 7, 7], apart=1)
+    assert [place[0] for place in places] == [3, 7]
+    np.testing.assert_allclose([place[1:] for place in places], [[1, 0], [9, 9]], atol=1e-4)
+
+
+def test_names_of_digits_in_one_place_move_apart_and_stay_near():
+    codes = np.zeros((10, 2))
+    places = np.array(plots.digit_places(codes, np.arange(10), apart=1.0))[:, 1:]
+    distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    assert distance[~np.eye(10, dtype=bool)].min() > 0.9
+    assert np.linalg.norm(places, axis=1).max() < 4
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-5)  # no name is pushed without another giving way
+
+
+def test_no_codes_have_no_names():
+    assert plots.digit_places(np.zeros((0, 2)), [], apart=1) == []
 
 
 def test_scatter_draws_the_circles_of_the_prior():

@@ -34,7 +34,9 @@ _FIRST_WIDTH = 1.6  # of a tile, at most, before refining: a step of 0.1 in two 
 _LEAST_LIMIT = 6.0  # the prior's mass beyond it is 4e-9 in two dimensions
 _LOST_AT_BORDER = 1e-5  # share of a posterior that may lie along the border of the grid
 _NEGLIGIBLE = 25.0  # nats: what has less than exp(−25) of a posterior's mass is left out
-_MOST_LEVELS = 10
+_MOST_ON_ONE_POINT = 0.5  # share of its mass that a posterior may have at its highest point
+_MOST_LEVELS = 16  # beyond it float32 cannot tell neighbouring points apart
+_MOST_POINTS = 1e6  # for an image, on average: four times as many would be next
 
 
 class ExactLogPx(NamedTuple):
@@ -149,9 +151,9 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     """Compute log p(x) by the trapezoid rule in z, on a grid that is refined until it no longer matters.
 
     The first grid covers the prior and the codes of the images, and is widened until every posterior is negligible along its
-    border. Then the step is halved again and again; a finer grid is evaluated only where it matters, for each image near the
-    points that carry its posterior's mass and near its code. For smooth integrands that vanish at the border the rule's error
-    falls exponentially once the step is near the posterior's width.
+    border. Then the step is halved again and again, for each image until the last two changes of its log p(x) were at most
+    10 · `tol` and `tol`; a finer grid is evaluated only near the points that carry the posterior's mass and near the code. For
+    smooth integrands that vanish at the border the rule's error falls exponentially once the step is near the posterior's width.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     x
         Images, (images, input_dim), values in [0, 1].
     tol
-        Refine until two successive grids agree within this many nats, on average over images; > 0.
+        Refine until two successive grids agree within this many nats for each image, hence on average too; > 0.
 
     Returns
     -------
@@ -180,17 +182,17 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     _check_latent_dim(vae)
     if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)) or not 0 < tol < math.inf:
         raise ValueError(f"tol: expected a finite number of nats above 0, got {tol!r}; 0.01 serves most purposes")
-    quadrature = _Quadrature(vae, x, min(_LOST_AT_BORDER, float(tol) / 1000))
-    before = quadrature.log_px
+    quadrature = _Quadrature(vae, x)
     for level in range(1, _MOST_LEVELS + 1):
-        quadrature.refine()
-        difference = float(np.abs(quadrature.log_px - before).mean())
-        if difference <= tol and quadrature.resolved:
+        quadrature.refine(tol)
+        if not quadrature.unsettled.any():
+            difference = float(quadrature.change.mean())
             return ExactLogPx(quadrature.log_px, quadrature.points, quadrature.limit, level, difference)
-        before = quadrature.log_px
+        if len(quadrature.pairs) * _TILE_POINTS > _MOST_POINTS * quadrature.unsettled.sum():
+            break
     raise ValueError(
-        f"tol: expected a tolerance that a step of {quadrature.step:.2g} reaches, got {tol!r} where successive grids differ by "
-        f"{difference:.2g} nats; raise tol (the model computes in float32), or train again if the weights are extreme"
+        f"tol: expected a tolerance that a step of {quadrature.step:.2g} reaches, got {tol!r} where log p(x) still changes by up to "
+        f"{quadrature.change.max():.2g} nats; raise tol (the model computes in float32), or train again if the weights are extreme"
     )
 
 
@@ -229,7 +231,7 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     dims = _check_latent_dim(vae)
     _check_count("points", points, least=2)
     if limit is None:
-        limit = _Quadrature(vae, x, _LOST_AT_BORDER).limit
+        limit = _Quadrature(vae, x).limit
     elif isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < math.inf:
         raise ValueError(f"limit: expected a finite number above 0, or None, got {limit!r}; 6 covers the prior")
     step = 2 * limit / points
@@ -415,18 +417,14 @@ class _Quadrature:
     A tile is a square (in one dimension an interval) with `side` points along each axis. Points lie in the middles of equal
     cells, so that tiles share none; over the whole plane this is the trapezoid rule, shifted by half a step. When the step is
     halved, each quarter of a tile becomes a tile; an image keeps those that carry mass, the one with its code, and their
-    neighbours.
-
-    Parameters
-    ----------
-    vae, x
-        The model, and checked images.
-    lost
-        Widen the first grid until each posterior has at most this share of its mass along the border.
+    neighbours. Images that have settled stay as they are.
     """
 
-    def __init__(self, vae: VAE, x: Floats, lost: float) -> None:
+    def __init__(self, vae: VAE, x: Floats) -> None:
         self.x = x
+        self.log_px = np.full(len(x), -np.inf)
+        self.change = np.full(len(x), np.inf)  # of log_px when the step was last halved
+        self.unsettled = np.full(len(x), True)
         self.log_likelihood = _LogLikelihood.of(vae)
         self.dims = vae.config.latent_dim
         self.side = round(_TILE_POINTS ** (1 / self.dims))
@@ -439,7 +437,7 @@ class _Quadrature:
         farthest = math.sqrt(2 * (_NEGLIGIBLE - self.log_px.min()))
         if (reach := min(float(np.abs(self.mu).max()) + 1, farthest)) > self.limit:
             self._cover(reach)
-        while self._share_at_border() > lost and self.limit < farthest:
+        while self._share_at_border() > _LOST_AT_BORDER and self.limit < farthest:
             self._cover(self.limit + _FIRST_WIDTH)
 
     @property
@@ -452,16 +450,19 @@ class _Quadrature:
         """Distance between neighbouring points."""
         return 2 * self.limit / self.points
 
-    def refine(self) -> None:
-        """Halve the step."""
+    def refine(self, tol: float) -> None:
+        """Halve the step for the images that have not settled, and see which of them have now."""
         tile, image = self._split(self.pairs)
-        row, quarter = np.nonzero(self.log_masses > self.log_sums[image, None] - _NEGLIGIBLE)
+        row, quarter = np.nonzero((self.log_masses > self._log_sums(image) - _NEGLIGIBLE) & self.unsettled[image, None])
         self.tiles *= 2
         kept = 2 * tile[row] + _grid_indices(2, self.dims)[quarter]
-        code = np.floor((self.mu + self.limit) / (self.side * self.step)).astype(np.int64)
-        tile, image = np.concatenate([kept, code]), np.concatenate([image[row], np.arange(len(self.x))])
+        codes = np.floor((self.mu[self.unsettled] + self.limit) / (self.side * self.step)).astype(np.int64)
+        tile, image = np.concatenate([kept, codes]), np.concatenate([image[row], np.flatnonzero(self.unsettled)])
         moves = _grid_indices(3, self.dims) - 1
-        self._sum(np.unique(np.concatenate([self._join(tile + move, image) for move in moves])))
+        log_px, change = self.log_px.copy(), self.change.copy()
+        resolved = self._sum(np.unique(np.concatenate([self._join(tile + move, image) for move in moves])))
+        self.change[self.unsettled] = np.abs(self.log_px - log_px)[self.unsettled]
+        self.unsettled &= ~((self.change <= tol) & (change <= 10 * tol) & resolved)
 
     def _cover(self, limit: float) -> None:
         """Start again with the coarsest grid up to a limit: all tiles for all images."""
@@ -474,8 +475,13 @@ class _Quadrature:
         tile, image = self._split(self.pairs)
         place = 2 * tile[:, None] + _grid_indices(2, self.dims)  # (pairs, quarters, dims)
         outermost = ((place == 0) | (place == 2 * self.tiles - 1)).any(axis=-1)
-        share = np.where(outermost, np.exp(self.log_masses - self.log_sums[image, None]), 0).sum(axis=1)
+        share = np.where(outermost, np.exp(self.log_masses - self._log_sums(image)), 0).sum(axis=1)
         return float(np.bincount(image, share).max())
+
+    def _log_sums(self, image: Integers) -> Floats:
+        """Log of the sum over all points of these images: (len(image), 1)."""
+        log_sums: Floats = self.log_px[image, None] - self.dims * math.log(self.step)
+        return log_sums
 
     def _join(self, tile: Integers, image: Integers) -> Integers:
         """Give each pair of a tile and an image one number; the order of the numbers is that of the tiles."""
@@ -488,8 +494,8 @@ class _Quadrature:
         flat, image = np.divmod(pairs, len(self.x))
         return np.stack(np.unravel_index(flat, (self.tiles,) * self.dims), axis=-1), image
 
-    def _sum(self, pairs: Integers) -> None:
-        """Sum over the points of these tiles for these images; the pairs are sorted."""
+    def _sum(self, pairs: Integers) -> NDArray[np.bool_]:
+        """Sum over the points of these tiles for these images; the pairs are sorted. Return which posteriors are resolved."""
         self.pairs = pairs
         self.log_masses = np.empty((len(pairs), 2**self.dims))  # (pairs, quarters)
         highest = np.full(len(self.x), -np.inf)
@@ -502,13 +508,13 @@ class _Quadrature:
             with np.errstate(divide="ignore"):  # a quarter without mass: log 0 = −inf
                 self.log_masses[rows] = np.log(np.exp(log_joint - peak[:, None]) @ self.quarters) + peak[:, None]
         image = pairs % len(self.x)
-        total = np.bincount(image, np.exp(self.log_masses - highest[image, None]).sum(axis=1))
-        self.log_sums = highest + np.log(total)
-        self.log_px = self.log_sums + self.dims * math.log(self.step)
-        # where one point carries a posterior alone, the grid is too coarse for it, even if two grids agree by chance
-        self.resolved = bool((total > 2).all())
+        total = np.bincount(image, np.exp(self.log_masses - highest[image, None]).sum(axis=1), minlength=len(self.x))
+        log_sums = highest[self.unsettled] + np.log(total[self.unsettled])
+        self.log_px[self.unsettled] = log_sums + self.dims * math.log(self.step)
         if not np.isfinite(self.log_px).all():
             raise ValueError("vae: expected finite log p(x), got NaN or infinity; its weights have diverged, train it again")
+        # where one point carries a posterior, the grid is too coarse for it, even if two grids agree by chance
+        return total * _MOST_ON_ONE_POINT > 1
 
     def _points_of_tiles(self) -> Iterator[tuple[slice, Floats]]:
         """Yield each tile's rows in `pairs` and its points, (points, dims)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from vae_lib.config import TrainConfig
@@ -168,26 +170,35 @@ def build_vae(config: TrainConfig | None = None) -> VAE:
 
 
 def _encoder(config: TrainConfig) -> keras.Model:
+    seeds = _layer_seeds(config.seed, "encoder")
     x = keras.Input((config.input_dim,), name="x")  # (batch, input_dim)
-    hidden = _hidden_layers(x, config.hidden, seed=config.seed * 1000, prefix="encoder")
-    mu = _dense(config.latent_dim, seed=config.seed * 1000 + 100, name="mu")(hidden)  # (batch, latent_dim)
-    log_var = _dense(config.latent_dim, seed=config.seed * 1000 + 101, name="log_var")(hidden)  # (batch, latent_dim)
+    hidden = _hidden_layers(x, config.hidden, seeds, prefix="encoder")
+    mu = _dense(config.latent_dim, seeds, name="mu")(hidden)  # (batch, latent_dim)
+    log_var = _dense(config.latent_dim, seeds, name="log_var")(hidden)  # (batch, latent_dim)
     return keras.Model(x, [mu, log_var], name="encoder")
 
 
 def _decoder(config: TrainConfig) -> keras.Model:
+    seeds = _layer_seeds(config.seed, "decoder")
     z = keras.Input((config.latent_dim,), name="z")  # (batch, latent_dim)
-    hidden = _hidden_layers(z, config.hidden[::-1], seed=config.seed * 1000 + 200, prefix="decoder")
-    logits = _dense(config.input_dim, seed=config.seed * 1000 + 300, name="logits")(hidden)  # (batch, input_dim)
+    hidden = _hidden_layers(z, config.hidden[::-1], seeds, prefix="decoder")
+    logits = _dense(config.input_dim, seeds, name="logits")(hidden)  # (batch, input_dim)
     return keras.Model(z, logits, name="decoder")
 
 
-def _hidden_layers(inputs: Tensor, widths: tuple[int, ...], *, seed: int, prefix: str) -> Tensor:
+def _layer_seeds(seed: int, part: Literal["encoder", "decoder"]) -> Iterator[int]:
+    """Give each layer a seed of its own, which no other layer and no other model's layer shares but by chance."""
+    generator = np.random.default_rng([seed, ("encoder", "decoder").index(part)])
+    while True:
+        yield int(generator.integers(2**31 - 2))  # Keras takes seeds modulo this number
+
+
+def _hidden_layers(inputs: Tensor, widths: tuple[int, ...], seeds: Iterator[int], *, prefix: str) -> Tensor:
     for number, width in enumerate(widths):
-        inputs = _dense(width, seed=seed + number, name=f"{prefix}_{number}", activation="relu")(inputs)
+        inputs = _dense(width, seeds, name=f"{prefix}_{number}", activation="relu")(inputs)
     return inputs
 
 
-def _dense(width: int, *, seed: int, name: str, activation: str | None = None) -> layers.Dense:
-    initializer = keras.initializers.GlorotUniform(seed=seed)
+def _dense(width: int, seeds: Iterator[int], *, name: str, activation: str | None = None) -> layers.Dense:
+    initializer = keras.initializers.GlorotUniform(seed=next(seeds))
     return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name)

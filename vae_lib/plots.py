@@ -62,8 +62,8 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     for digit in np.unique(digits):
         chosen = points[digits == digit]
         axes.plot(*chosen[:, :2].T, ".", ms=2.5, alpha=0.5, color=DIGIT_COLORS[digit], label=str(digit))
-        x, y = np.median(chosen[:, :2], axis=0)
-        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
+    box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
+    for digit, x, y in digit_places(points, digits, apart=limit / 11):
         axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
     angle = np.linspace(0, 2 * np.pi, 200)
     for radius in (1, 2, 3):
@@ -258,11 +258,47 @@ def explorer_still(
     for plane in maps:
         for digit in np.unique(digits):
             plane.plot(*points[digits == digit].T, ".", ms=2, alpha=0.6, color=DIGIT_COLORS[digit])
-            x, y = np.median(points[digits == digit], axis=0)
+        for digit, x, y in digit_places(points, digits, apart=limit / 8):
             plane.text(x, y, str(digit), fontweight="bold", ha="center", va="center")
         plane.plot(*place[:2], "o", ms=10, mfc="none", mec="black", mew=2)
         plane.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     return figure
+
+
+def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[tuple[int, float, float]]:
+    """Find where each digit's name can stand: at the median of its codes, moved aside where names would overlap.
+
+    Parameters
+    ----------
+    codes
+        Codes of images; the first two dimensions count, (images, ≥ 2).
+    labels
+        The digit of each image, (images,).
+    apart
+        The least distance between two names, in units of the codes.
+
+    Returns
+    -------
+    list
+        (digit, x, y) for each digit that occurs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    points, digits = check_codes(codes, labels)
+    names = np.unique(digits)
+    if not len(names):
+        return []
+    places = np.array([np.median(points[digits == name, :2], axis=0) for name in names])
+    places += 1e-6 * np.random.default_rng(0).standard_normal(places.shape)  # no two at the very same place
+    for _ in range(400):
+        between = places[:, None] - places[None]  # (digits, digits, 2)
+        distance = np.linalg.norm(between, axis=-1) + np.eye(len(names)) * 2 * apart
+        push = 0.1 * np.clip(apart - distance, 0, None) / distance  # small steps keep names near their places
+        places += (push[..., None] * between).sum(axis=1)
+    return [(int(name), float(x), float(y)) for name, (x, y) in zip(names, places, strict=True)]
 
 
 def check_codes(codes: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

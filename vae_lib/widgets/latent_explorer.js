@@ -42,23 +42,6 @@ function readCodes(model) {
   return { count, points: float16ToFloat32(points), labels: new Uint8Array(labels.buffer, labels.byteOffset, count) };
 }
 
-/** Where each digit's codes lie: the median of each coordinate. */
-function medians({ count, points, labels }) {
-  const places = [];
-  for (let digit = 0; digit < 10; digit++) {
-    const xs = [];
-    const ys = [];
-    for (let i = 0; i < count; i++) {
-      if (labels[i] !== digit) continue;
-      xs.push(points[2 * i]);
-      ys.push(points[2 * i + 1]);
-    }
-    const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-    if (xs.length) places.push({ digit, x: middle(xs), y: middle(ys) });
-  }
-  return places;
-}
-
 function drawCodes(context, codes, colors, toPixels) {
   context.globalAlpha = 0.6;
   for (let i = 0; i < codes.count; i++) {
@@ -89,13 +72,13 @@ function drawAxes(context, limit, ink, toPixels) {
   }
 }
 
-function drawLabels(context, codes, ink, paper, toPixels) {
+function drawNames(context, names, ink, paper, toPixels) {
   context.font = "bold 15px sans-serif";
   context.textAlign = "center";
   context.lineWidth = 4;
   context.strokeStyle = paper;
   context.fillStyle = ink;
-  for (const { digit, x, y } of medians(codes)) {
+  for (const [digit, x, y] of names) {
     const [px, py] = toPixels(x, y);
     context.strokeText(String(digit), px, py + 5);
     context.fillText(String(digit), px, py + 5);
@@ -174,7 +157,7 @@ function render({ model, el }) {
     const context = sharpContext(background, MAP);
     drawAxes(context, limit, ink, toPixels);
     drawCodes(context, codes, colors, toPixels);
-    drawLabels(context, codes, ink, paper, toPixels);
+    drawNames(context, model.get("names"), ink, paper, toPixels);
   }
 
   function paintMap() {

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
-from vae_lib.plots import DIGIT_COLORS, check_codes, explorer_still
+from vae_lib.plots import DIGIT_COLORS, check_codes, digit_places, explorer_still
 from vae_lib.widgets.bundle import FOLDER, bundle
 from vae_lib.widgets.pack import pack_dense_layers, run_packed
 
@@ -30,6 +30,7 @@ class LatentCanvas(anywidget.AnyWidget):
     image_shape = traitlets.List(traitlets.Int()).tag(sync=True)
     codes = traitlets.Bytes().tag(sync=True)
     labels = traitlets.Bytes().tag(sync=True)
+    names = traitlets.List(traitlets.Any()).tag(sync=True)  # of the digits on the map: [digit, x, y]
     colors = traitlets.List(traitlets.Unicode()).tag(sync=True)
     limit = traitlets.Float(3.0).tag(sync=True)
     sliders = traitlets.Int(2).tag(sync=True)
@@ -94,13 +95,13 @@ class LatentExplorer(ipywidgets.VBox):
         count = min(latent_dim, MOST_SLIDERS) if sliders is None else sliders
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= min(latent_dim, MOST_SLIDERS):
             raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_SLIDERS)}, got {sliders!r}")
-        point_bytes, label_bytes = _checked_codes(codes, labels)
+        point_bytes, label_bytes, names = _checked_codes(codes, labels, limit)
         start = _checked_z(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
         self._count = count
         self._start = start
         self._canvas = LatentCanvas(
             layers=layers, weights=weights, image_shape=list(shape), codes=point_bytes, labels=label_bytes,
-            colors=list(DIGIT_COLORS), limit=float(limit), sliders=count, start=list(start),
+            names=names, colors=list(DIGIT_COLORS), limit=float(limit), sliders=count, start=list(start),
             **{f"z{i}": start[i] for i in range(count)},
         )  # fmt: skip
         self._sliders = [_slider(i, start[i], limit) for i in range(count)]
@@ -173,11 +174,14 @@ def _checked_z(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]
     return tuple(float(value) for value in point)
 
 
-def _checked_codes(codes: ArrayLike | None, labels: ArrayLike | None) -> tuple[bytes, bytes]:
-    """Pack the map's points as float16 pairs and the digits as bytes."""
+def _checked_codes(
+    codes: ArrayLike | None, labels: ArrayLike | None, limit: float
+) -> tuple[bytes, bytes, list[tuple[int, float, float]]]:
+    """Pack the map's points as float16 pairs, the digits as bytes, and where each digit's name stands."""
     if codes is None and labels is None:
-        return b"", b""
+        return b"", b"", []
     points, digits = check_codes([] if codes is None else codes, [] if labels is None else labels)
     if points.size and np.abs(points).max() > _HALF_MAX:
         raise ValueError(f"codes: expected numbers up to {_HALF_MAX:,.0f}, got {np.abs(points).max()}; was training stable?")
-    return points[:, :2].astype("<f2").tobytes(), digits.astype(np.uint8).tobytes()
+    names = digit_places(points, digits, apart=limit / 9)
+    return points[:, :2].astype("<f2").tobytes(), digits.astype(np.uint8).tobytes(), names

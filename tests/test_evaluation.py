@@ -1,0 +1,423 @@
+"""Evaluation against closed forms, scipy's quadrature, NumPy in double precision, and one estimate against another."""
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, special, stats
+
+import vae_lib
+from vae_lib import evaluation
+from vae_lib.gaussian import gaussian_kl
+
+SEEDS = 16
+
+
+@pytest.fixture(scope="module")
+def small_digits():
+    """Scikit-learn's digits as they are, 8×8: training images and 100 test images."""
+    from sklearn.datasets import load_digits
+
+    x = (load_digits().data / 16).astype(np.float32)
+    return x[:1500], x[1500:1600]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1d", "2d"])
+def trained(request, small_digits):
+    config = vae_lib.TrainConfig(input_dim=64, latent_dim=request.param, hidden=(32,), epochs=40, learning_rate=3e-3, seed=5)
+    vae = vae_lib.build_vae(config)
+    vae_lib.train(vae, small_digits[0], progress=False)
+    return vae
+
+
+def numpy_decoder(vae):
+    """The decoder's logits in double precision, by NumPy alone."""
+    w1, b1, w2, b2 = (np.asarray(weight, np.float64) for weight in vae.decoder.get_weights())
+    return lambda z: np.maximum(z @ w1 + b1, 0) @ w2 + b2
+
+
+def log_likelihood(x, logits):
+    """Log p(x|z) of all images at all points in double precision: (images, points)."""
+    return x.astype(float) @ special.log_expit(logits).T + (1 - x.astype(float)) @ special.log_expit(-logits).T
+
+
+def regular_grid(limit, points, dims):
+    axis = np.linspace(-limit, limit, points)
+    return np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), axis=-1).reshape(-1, dims), (axis[1] - axis[0]) ** dims
+
+
+def handmade(w1, b1, w2, b2, *, code=0.0, log_var=0.0):
+    """A VAE with this decoder, and an encoder that answers the same code to everything."""
+    w1, w2 = np.atleast_2d(w1), np.atleast_2d(w2)
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=w2.shape[1], latent_dim=w1.shape[0], hidden=(w1.shape[1],)))
+    vae.decoder.set_weights([w1, np.broadcast_to(b1, w1.shape[1]), w2, np.broadcast_to(b2, w2.shape[1])])
+    weights = [np.zeros_like(weight) for weight in vae.encoder.get_weights()]
+    for layer, value in (("mu", code), ("log_var", log_var)):
+        vae.encoder.get_layer(layer).kernel.assign(np.zeros(vae.encoder.get_layer(layer).kernel.shape))
+        vae.encoder.get_layer(layer).bias.assign(np.full(w1.shape[0], value))
+    assert weights
+    return vae
+
+
+def ignores_z(logits, dims=2):
+    return handmade(np.zeros((dims, 1)), 0.0, np.zeros((1, len(logits))), np.asarray(logits))
+
+
+def spike(dims, place, slope, pixels=10):
+    """Each latent dimension has pixels of its own, whose logit is −slope · |z − place|: the likelihood is a product of spikes."""
+    w1 = np.kron(np.eye(dims), [[1.0, -1.0]])  # relu(z − place), relu(place − z) for each dimension
+    w2 = np.kron(np.eye(dims), np.full((2, pixels), -slope))
+    return handmade(w1, np.tile([-place, place], dims), w2, 0.0)
+
+
+# --- log p(x) --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("scale", [1, 30, 1e4], ids=["moderate", "large", "extreme"])
+def test_log_px_of_a_decoder_that_ignores_z_is_closed_form(dims, scale):
+    logits = scale * np.random.default_rng(1).uniform(-1, 1, 13)
+    x = np.random.default_rng(2).random((6, 13), dtype=np.float32)
+    expected = log_likelihood(x, logits[None])[:, 0]
+    result = vae_lib.exact_log_px(ignores_z(logits, dims), x, tol=1e-3)
+    np.testing.assert_allclose(result.log_px, expected, rtol=1e-6, atol=2e-5)
+
+
+def test_log_px_with_one_hidden_unit_against_dblquad():
+    w1, b1, w2, b2 = np.array([[1.5], [-0.7]]), 0.4, np.array([[3.0, -2.0, 0.5]]), np.array([-1.0, 0.3, 0.8])
+    x = np.array([[1, 0, 0.5], [0, 1, 1]], np.float32)
+
+    def joint(z1, z0, row):
+        logits = np.maximum(z0 * 1.5 - z1 * 0.7 + b1, 0) * w2[0] + b2
+        return np.exp(log_likelihood(row[None], logits[None])[0, 0] - 0.5 * (z0 * z0 + z1 * z1)) / (2 * np.pi)
+
+    expected = [np.log(integrate.dblquad(joint, -8, 8, -8, 8, args=(row,), epsabs=1e-7)[0]) for row in x]
+    result = vae_lib.exact_log_px(handmade(w1, b1, w2, b2), x, tol=1e-3)
+    np.testing.assert_allclose(result.log_px, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("slope", [1, 30, 200])
+@pytest.mark.parametrize("place", [0.0, 1.2345, -4.321, 8.7])
+def test_log_px_finds_narrow_posteriors_wherever_they_are(dims, slope, place):
+    """The narrowest is a thousandth wide, the farthest lies beyond the codes (at 0) and the prior."""
+
+    def joint(z):
+        return np.exp(10 * special.log_expit(-slope * abs(z - place)) - 10 * np.log(0.5) + stats.norm.logpdf(z))
+
+    width = 10 / slope
+    edges = [place - width, place, place + width]
+    parts = [(-np.inf, edges[0]), (edges[0], place), (place, edges[2]), (edges[2], np.inf)]
+    one = np.log(sum(integrate.quad(joint, *part, epsabs=0, epsrel=1e-8, limit=200)[0] for part in parts)) + 10 * np.log(0.5)
+    x = np.ones((1, 10 * dims), np.float32)
+    result = vae_lib.exact_log_px(spike(dims, place, slope), x, tol=1e-3)
+    np.testing.assert_allclose(result.log_px, dims * one, atol=2e-3)
+    assert result.limit > abs(place)
+
+
+def test_log_px_agrees_with_a_dense_grid_in_double_precision(trained, small_digits):
+    x, dims = small_digits[1][:20], trained.config.latent_dim
+    z, cell = regular_grid(10, 700, dims)
+    log_joint = log_likelihood(x, numpy_decoder(trained)(z)) + stats.norm.logpdf(z).sum(axis=1)
+    expected = special.logsumexp(log_joint, axis=1) + np.log(cell)
+    result = vae_lib.exact_log_px(trained, x, tol=1e-3)
+    np.testing.assert_allclose(result.log_px, expected, atol=2e-3)
+
+
+def test_log_px_reports_its_grid(trained, small_digits):
+    x = small_digits[1]
+    coarse, fine = (vae_lib.exact_log_px(trained, x, tol=tol) for tol in (0.1, 1e-4))
+    assert coarse.log_px.shape == (100,)
+    assert coarse.difference <= 0.1
+    assert fine.difference <= 1e-4
+    assert fine.levels >= coarse.levels >= 1
+    assert fine.points == coarse.points * 2 ** (fine.levels - coarse.levels)
+    assert np.abs(coarse.log_px - fine.log_px).mean() <= 0.1
+
+
+def test_one_image_alone_has_the_log_px_that_it_has_among_others(trained, small_digits):
+    together = vae_lib.exact_log_px(trained, small_digits[1], tol=1e-3).log_px
+    alone = np.concatenate([vae_lib.exact_log_px(trained, row[None], tol=1e-3).log_px for row in small_digits[1][:5]])
+    np.testing.assert_allclose(alone, together[:5], atol=2e-3)
+
+
+def test_log_px_of_narrow_posteriors_beside_wide_ones():
+    """A spike for images of ones, the prior's own width for images of one half: both in one call."""
+    vae = spike(2, 0.5, 200.0)
+    x = np.stack([np.ones(20), np.zeros(20), np.full(20, 0.5)]).astype(np.float32)
+    together = vae_lib.exact_log_px(vae, x, tol=1e-3).log_px
+    alone = np.concatenate([vae_lib.exact_log_px(vae, row[None], tol=1e-3).log_px for row in x])
+    np.testing.assert_allclose(together, alone, atol=3e-3)
+
+
+def test_log_px_says_so_when_tol_is_out_of_reach():
+    with pytest.raises(ValueError, match=r"tol: expected .* got 1e-12 .* raise tol"):
+        vae_lib.exact_log_px(spike(1, 0.3, 30.0), np.ones((1, 10), np.float32), tol=1e-12)
+
+
+def test_diverged_weights_are_reported():
+    with pytest.raises(ValueError, match=r"vae: expected finite log p\(x\), got NaN .* train it again"):
+        vae_lib.exact_log_px(ignores_z([np.nan, 0.0]), np.ones((1, 2), np.float32))
+
+
+# --- the identity log p(x) = ELBO + KL(q ‖ posterior) ----------------------------------------------------------------------
+
+
+def test_identity_closes_on_real_images(trained, small_digits):
+    x, dims = small_digits[1], trained.config.latent_dim
+    posterior = vae_lib.posterior_on_grid(trained, x, points=400)
+    cell = (posterior.axis[1] - posterior.axis[0]) ** dims
+    z = np.stack(np.meshgrid(*[posterior.axis] * dims, indexing="ij"), axis=-1).reshape(-1, dims)
+    mu, log_var = (np.asarray(part, np.float64) for part in trained.encoder(x))
+    log_q = stats.norm.logpdf(z[None], mu[:, None], np.exp(0.5 * log_var)[:, None]).sum(axis=-1)  # (images, points)
+    q = np.exp(log_q) * cell
+    np.testing.assert_allclose(q.sum(axis=1), 1, atol=1e-4)  # the grid is fine and wide enough for q
+    expected_log_likelihood = (q * log_likelihood(x, numpy_decoder(trained)(z))).sum(axis=1)
+    kl_to_prior = np.asarray(gaussian_kl(mu, log_var))
+    kl_by_quadrature = (q * (log_q - stats.norm.logpdf(z).sum(axis=1))).sum(axis=1)
+    np.testing.assert_allclose(kl_by_quadrature, kl_to_prior, atol=2e-3)
+    kl_to_posterior = (q * (log_q - posterior.log_density.reshape(len(x), -1))).sum(axis=1)
+    log_px = vae_lib.exact_log_px(trained, x, tol=1e-3).log_px
+    np.testing.assert_allclose(expected_log_likelihood - kl_to_prior + kl_to_posterior, log_px, atol=0.01)
+    assert (kl_to_posterior > -1e-3).all()
+    assert kl_to_posterior.mean() > 0.05  # the gap is there: the identity is not closed by 0 = 0
+
+
+def test_elbo_agrees_with_quadrature(trained, small_digits):
+    x, dims = small_digits[1][:10], trained.config.latent_dim
+    z, cell = regular_grid(8, 500, dims)
+    mu, log_var = (np.asarray(part, np.float64) for part in trained.encoder(x))
+    q = np.exp(stats.norm.logpdf(z[None], mu[:, None], np.exp(0.5 * log_var)[:, None]).sum(axis=-1)) * cell
+    expected = (q * log_likelihood(x, numpy_decoder(trained)(z))).sum(axis=1) - np.asarray(gaussian_kl(mu, log_var))
+    draws = np.stack([vae_lib.elbo(trained, x, samples=50, seed=seed).elbo for seed in range(SEEDS)])
+    error = draws.std(axis=0, ddof=1) / np.sqrt(SEEDS)
+    assert (np.abs(draws.mean(axis=0) - expected) < 4.5 * error + 1e-3).all()
+
+
+# --- the importance-weighted bound -----------------------------------------------------------------------------------------
+
+
+def test_iwae_with_many_samples_agrees_with_exact_log_px(trained, small_digits):
+    x = small_digits[1][:50]
+    log_px = vae_lib.exact_log_px(trained, x, tol=1e-3).log_px
+    draws = np.stack([vae_lib.iwae_bound(trained, x, k=5000, seed=seed) for seed in range(SEEDS)]).mean(axis=1)
+    error = draws.std(ddof=1) / np.sqrt(SEEDS)
+    assert error < 0.05
+    assert abs(draws.mean() - log_px.mean()) < 3 * error + 1e-3  # 1e-3: the tolerance of log_px
+
+
+def test_iwae_does_not_fall_with_k_and_stays_below_log_px(trained, small_digits):
+    x = small_digits[1]
+    draws = {k: np.stack([vae_lib.iwae_bound(trained, x, k=k, seed=s).mean() for s in range(SEEDS)]) for k in (1, 3, 10, 100)}
+    means = [values.mean() for values in draws.values()]
+    errors = [values.std(ddof=1) / np.sqrt(SEEDS) for values in draws.values()]
+    for low, high in ((0, 1), (1, 2), (2, 3)):
+        assert means[high] > means[low] - 3 * np.hypot(errors[low], errors[high])
+    assert means[-1] - means[0] > 3 * np.hypot(errors[0], errors[-1])
+    assert means[-1] < vae_lib.exact_log_px(trained, x).log_px.mean() + 3 * errors[-1] + 0.01
+
+
+def test_iwae_with_one_sample_is_the_elbo_in_the_mean(trained, small_digits):
+    x = small_digits[1]
+    iwae = np.stack([vae_lib.iwae_bound(trained, x, k=1, seed=seed).mean() for seed in range(SEEDS)])
+    elbo = np.stack([vae_lib.elbo(trained, x, samples=1, seed=seed).elbo.mean() for seed in range(SEEDS)])
+    error = np.sqrt((iwae.var(ddof=1) + elbo.var(ddof=1)) / SEEDS)
+    assert abs(iwae.mean() - elbo.mean()) < 3 * error
+
+
+@pytest.mark.parametrize("k", [1, 7, 5000])
+def test_iwae_is_exact_for_any_k_where_q_is_the_posterior(k):
+    logits = np.array([3.0, -40.0, 0.5, 1e4])  # nothing depends on z, so the posterior is the prior, and q is N(0, 1)
+    x = np.random.default_rng(3).random((3, 4), dtype=np.float32)
+    expected = log_likelihood(x, logits[None])[:, 0]
+    np.testing.assert_allclose(vae_lib.iwae_bound(ignores_z(logits), x, k=k), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_iwae_does_not_depend_on_how_many_samples_are_held_at_once(trained, small_digits, monkeypatch):
+    x = small_digits[1][:1]
+    at_once = vae_lib.iwae_bound(trained, x, k=100)
+    monkeypatch.setattr(evaluation, "_DECODED", 7)
+    np.testing.assert_allclose(vae_lib.iwae_bound(trained, x, k=100), at_once, rtol=1e-6)
+
+
+def test_iwae_repeats_with_its_seed_and_differs_with_another(trained, small_digits):
+    first, again, other = (vae_lib.iwae_bound(trained, small_digits[1], k=5, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+
+
+def test_iwae_with_more_than_two_latent_dimensions(small_digits):
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=64, latent_dim=5, hidden=(16,)))
+    bound = np.stack([vae_lib.iwae_bound(vae, small_digits[1], k=1, seed=seed).mean() for seed in range(SEEDS)])
+    elbo = np.stack([vae_lib.elbo(vae, small_digits[1], samples=1, seed=seed).elbo.mean() for seed in range(SEEDS)])
+    assert abs(bound.mean() - elbo.mean()) < 3 * np.sqrt((bound.var(ddof=1) + elbo.var(ddof=1)) / SEEDS)
+
+
+@given(st.integers(1, 10**5), st.integers(1, 5000))
+def test_even_parts(total, most):
+    parts = evaluation._even_parts(total, most)
+    assert sum(parts) == total
+    assert max(parts) <= most
+    assert max(parts) - min(parts) <= 1
+    assert len(parts) == -(-total // most)
+
+
+# --- log p(x|z), compiled --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 8, 20])
+@pytest.mark.parametrize("reach", [1.0, 11.0, 90.0, 1e4])
+def test_log_likelihood_at_moderate_and_extreme_logits(pixels, reach):
+    rng = np.random.default_rng(pixels)
+    vae = handmade([[1.0, -1.0]], 0.0, reach * rng.uniform(-1, 1, (2, pixels)), rng.uniform(-1, 1, pixels))
+    z, x = rng.uniform(-1, 1, (3, 5, 1)).astype(np.float32), rng.random((3, 4, pixels), dtype=np.float32)
+    actual = evaluation._LogLikelihood.of(vae)(z, x)
+    for group in range(3):
+        expected = log_likelihood(x[group], numpy_decoder(vae)(z[group].astype(float)))
+        np.testing.assert_allclose(actual[group], expected, rtol=2e-6, atol=2e-6 * pixels * max(reach, 1))
+
+
+def test_log_likelihood_follows_the_weights(vae, images):
+    before = vae_lib.iwae_bound(vae, images, k=1)
+    vae.decoder.get_layer("logits").bias.assign_add(np.ones(784))
+    after = vae_lib.iwae_bound(vae, images, k=1)
+    assert (np.abs(after - before) > 1).all()
+
+
+def test_many_models_and_shapes_compile_without_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, logger="tensorflow"):
+        for seed in range(4):
+            vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,), seed=seed))
+            for k in (1, 2, 3):
+                vae_lib.iwae_bound(vae, np.ones((k + 1, 6), np.float32), k=k)
+    assert not caplog.records
+
+
+# --- the posterior ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_posterior_of_a_decoder_that_ignores_z_is_the_prior(dims):
+    result = vae_lib.posterior_on_grid(ignores_z([0.5, -3.0], dims), np.ones((2, 2), np.float32), points=101, limit=7)
+    z = np.stack(np.meshgrid(*[result.axis] * dims, indexing="ij"), axis=-1)
+    assert result.axis[0] == pytest.approx(-7 + 7 / 101)
+    assert result.log_density.shape == (2, *[101] * dims)
+    np.testing.assert_allclose(result.log_density[0], stats.norm.logpdf(z).sum(axis=-1), atol=1e-4)
+
+
+def test_posterior_is_joint_over_evidence(trained, small_digits):
+    x, dims = small_digits[1][:10], trained.config.latent_dim
+    result = vae_lib.posterior_on_grid(trained, x, points=300)
+    z = np.stack(np.meshgrid(*[result.axis] * dims, indexing="ij"), axis=-1).reshape(-1, dims)
+    log_joint = log_likelihood(x, numpy_decoder(trained)(z)) + stats.norm.logpdf(z).sum(axis=1)
+    log_px = vae_lib.exact_log_px(trained, x, tol=1e-3).log_px
+    np.testing.assert_allclose(result.log_density.reshape(10, -1), log_joint - log_px[:, None], rtol=1e-5, atol=3e-3)
+    cell = (result.axis[1] - result.axis[0]) ** dims
+    np.testing.assert_allclose(np.exp(result.log_density.reshape(10, -1).astype(float)).sum(axis=1) * cell, 1, atol=1e-4)
+
+
+def test_posterior_says_which_axis_is_which():
+    vae = handmade(np.array([[1.0], [0.0]]), 0.0, np.full((1, 4), 5.0), -5.0)  # pixels depend on the first coordinate alone
+    density = np.exp(vae_lib.posterior_on_grid(vae, np.ones((1, 4), np.float32), points=80).log_density[0])
+    axis = vae_lib.posterior_on_grid(vae, np.ones((1, 4), np.float32), points=80).axis
+    assert (density.sum(axis=1) @ axis) / density.sum() > 0.5
+    assert abs(density.sum(axis=0) @ axis) / density.sum() < 1e-4
+
+
+# --- active units ----------------------------------------------------------------------------------------------------------
+
+
+def test_active_units_leave_out_a_dead_dimension(small_digits):
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=64, latent_dim=4, hidden=(16,), seed=2))
+    layer = vae.encoder.get_layer("mu")
+    kernel = np.asarray(layer.kernel)
+    kernel[:, 1] = 0  # dead
+    kernel[:, 3] *= 1e-3  # as good as dead
+    layer.kernel.assign(kernel)
+    mu = np.asarray(vae.encoder(small_digits[1])[0], np.float64)
+    result = vae_lib.active_units(vae, small_digits[1])
+    assert result.active == 2
+    assert result.variance[1] == 0
+    np.testing.assert_allclose(result.variance, np.cov(mu.T, ddof=0).diagonal(), rtol=1e-5, atol=1e-12)
+    assert vae_lib.active_units(vae, small_digits[1], threshold=0).active == 3
+    assert vae_lib.active_units(vae, small_digits[1], threshold=1e9).active == 0
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------------
+
+GOOD = np.full((3, 6), 0.5, np.float32)
+CALLS = {
+    "elbo": vae_lib.elbo,
+    "iwae_bound": lambda vae, x, **options: vae_lib.iwae_bound(vae, x, **{"k": 2} | options),
+    "exact_log_px": vae_lib.exact_log_px,
+    "posterior_on_grid": vae_lib.posterior_on_grid,
+    "active_units": vae_lib.active_units,
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (GOOD[0], r"x: expected shape \(images, 6\) .* got \(6,\); flatten"),
+        (GOOD[None], r"x: expected shape \(images, 6\) .* got \(1, 3, 6\); flatten"),
+        (GOOD[:, :5], r"x: expected shape \(images, 6\) .* got \(3, 5\); flatten"),
+        (GOOD[:0], r"x: expected shape \(images, 6\) with at least one image, got \(0, 6\)"),
+        (GOOD * np.nan, r"x: expected values in \[0, 1\], got nan to nan; divide"),
+        (GOOD * 255, r"x: expected values in \[0, 1\], got 127.5 to 127.5; divide"),
+        (-GOOD, r"x: expected values in \[0, 1\], got -0.5 to -0.5; divide"),
+        (np.full((3, 6), "a"), r"x: expected .*numbers, got .*; give"),
+    ],
+    ids=["rank 1", "rank 3", "width", "empty", "nan", "bytes", "negative", "text"],
+)
+def test_bad_images(call, x, message):
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
+    with pytest.raises(ValueError, match=message):
+        call(vae, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        *[("elbo", {"samples": value}, r"samples: expected a whole number of at least 1, got ") for value in (0, -1, 1.5, True)],
+        *[
+            ("iwae_bound", {"k": value}, r"k: expected a whole number of at least 1, got ")
+            for value in (0, -3, 2.0, "5", True, None)
+        ],
+        *[
+            ("exact_log_px", {"tol": value}, r"tol: expected a finite number of nats above 0, got .*; 0.01")
+            for value in (0, -0.1, np.nan, np.inf, "0.01", True)
+        ],
+        *[
+            ("posterior_on_grid", {"points": value}, r"points: expected a whole number of at least 2, got ")
+            for value in (1, 0, 10.0)
+        ],
+        *[
+            ("posterior_on_grid", {"limit": value}, r"limit: expected a finite number above 0, or None, got .*; 6")
+            for value in (0, -6, np.inf, np.nan, "6", True)
+        ],
+        *[
+            ("active_units", {"threshold": value}, r"threshold: expected a finite variance of at least 0, got .*; 0.01")
+            for value in (-0.01, np.nan, np.inf, "a", True)
+        ],
+    ],
+)
+def test_bad_options(name, options, message):
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
+    with pytest.raises(ValueError, match=message):
+        CALLS[name](vae, GOOD, **options)
+
+
+@pytest.mark.parametrize("name", ["exact_log_px", "posterior_on_grid"])
+def test_a_grid_needs_few_dimensions(name):
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,), latent_dim=3))
+    with pytest.raises(ValueError, match=r"vae: expected at most 2 latent dimensions, got 3: .* use iwae_bound"):
+        CALLS[name](vae, GOOD)
+
+
+def test_a_variance_needs_two_images():
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
+    with pytest.raises(ValueError, match=r"x: expected at least two images, got one; .* give a whole test set"):
+        vae_lib.active_units(vae, GOOD[:1])
