@@ -53,11 +53,9 @@ def handmade(w1, b1, w2, b2, *, code=0.0, log_var=0.0):
     w1, w2 = np.atleast_2d(w1), np.atleast_2d(w2)
     vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=w2.shape[1], latent_dim=w1.shape[0], hidden=(w1.shape[1],)))
     vae.decoder.set_weights([w1, np.broadcast_to(b1, w1.shape[1]), w2, np.broadcast_to(b2, w2.shape[1])])
-    weights = [np.zeros_like(weight) for weight in vae.encoder.get_weights()]
     for layer, value in (("mu", code), ("log_var", log_var)):
         vae.encoder.get_layer(layer).kernel.assign(np.zeros(vae.encoder.get_layer(layer).kernel.shape))
         vae.encoder.get_layer(layer).bias.assign(np.full(w1.shape[0], value))
-    assert weights
     return vae
 
 
@@ -152,7 +150,17 @@ def test_log_px_of_narrow_posteriors_beside_wide_ones():
     np.testing.assert_allclose(together, alone, atol=3e-3)
 
 
-def test_log_px_says_so_when_tol_is_out_of_reach():
+@pytest.mark.parametrize(("code", "limit"), [(0.0, 6), (5.5, 6.5), (1e4, np.sqrt(2 * (25 + 2 * np.log(2))))])
+def test_the_grid_covers_the_codes_within_reason(code, limit):
+    """As p(x|z) ≤ 1, at most exp(−r²/2) / p(x) of a posterior lies beyond r: less than exp(−25) beyond the last limit."""
+    vae = handmade(np.zeros((2, 1)), 0.0, np.zeros((1, 2)), np.zeros(2), code=code)
+    result = vae_lib.exact_log_px(vae, np.ones((1, 2), np.float32))
+    assert result.limit == pytest.approx(limit, rel=1e-4)
+    assert result.log_px == pytest.approx(2 * np.log(0.5), abs=1e-4)
+
+
+def test_log_px_says_so_when_tol_is_out_of_reach(monkeypatch):
+    monkeypatch.setattr(evaluation, "_MOST_POINTS", 1e4)
     with pytest.raises(ValueError, match=r"tol: expected .* got 1e-12 .* raise tol"):
         vae_lib.exact_log_px(spike(1, 0.3, 30.0), np.ones((1, 10), np.float32), tol=1e-12)
 

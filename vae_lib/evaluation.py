@@ -191,8 +191,8 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
         if len(quadrature.pairs) * _TILE_POINTS > _MOST_POINTS * quadrature.unsettled.sum():
             break
     raise ValueError(
-        f"tol: expected a tolerance that a step of {quadrature.step:.2g} reaches, got {tol!r} where log p(x) still changes by up to "
-        f"{quadrature.change.max():.2g} nats; raise tol (the model computes in float32), or train again if the weights are extreme"
+        f"tol: expected a tolerance that a step of {quadrature.step:.2g} reaches, got {tol!r} where log p(x) still changes by "
+        f"{quadrature.change.max():.2g} nats; raise tol (the model computes in float32), or train again if weights are extreme"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import anywidget
@@ -11,8 +10,9 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
-from vae_lib.plots import DIGIT_COLORS, check_codes, digit_places, explorer_still
-from vae_lib.widgets.bundle import FOLDER, bundle
+from vae_lib.plots import DIGIT_COLORS, NotebookFigure, check_codes, digit_places, explorer_still
+from vae_lib.widgets.bundle import bundle
+from vae_lib.widgets.linked import LinkedWidget, slider, style
 from vae_lib.widgets.pack import pack_dense_layers, run_packed
 
 MOST_SLIDERS = 10
@@ -23,7 +23,7 @@ class LatentCanvas(anywidget.AnyWidget):
     """The picture beside the sliders: decodes z, paints the image, shows z on the map. Its traits are its contract."""
 
     _esm = bundle("latent_explorer.js")
-    _css = (FOLDER / "latent_explorer.css").read_text(encoding="utf-8")
+    _css = style("latent_explorer.css")
 
     layers = traitlets.List(traitlets.Dict()).tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
@@ -47,7 +47,7 @@ class LatentCanvas(anywidget.AnyWidget):
     z9 = traitlets.Float().tag(sync=True)
 
 
-class LatentExplorer(ipywidgets.VBox):
+class LatentExplorer(LinkedWidget):
     """Sliders on the latent space beside the image that the decoder makes of it.
 
     The decoder's weights travel to the browser once, as float16; after that no kernel is needed: the same object works
@@ -99,21 +99,17 @@ class LatentExplorer(ipywidgets.VBox):
         start = _checked_z(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
         self._count = count
         self._start = start
-        self._canvas = LatentCanvas(
+        canvas = LatentCanvas(
             layers=layers, weights=weights, image_shape=list(shape), codes=point_bytes, labels=label_bytes,
             names=names, colors=list(DIGIT_COLORS), limit=float(limit), sliders=count, start=list(start),
             **{f"z{i}": start[i] for i in range(count)},
         )  # fmt: skip
-        self._sliders = [_slider(i, start[i], limit) for i in range(count)]
-        links = [ipywidgets.jslink((s, "value"), (self._canvas, f"z{i}")) for i, s in enumerate(self._sliders)]
-        self._links = links
-        super().__init__([self._canvas, *self._sliders])
-        self.add_class("vae-explorer-box")
+        super().__init__(canvas, {f"z{i}": _slider(i, start[i], limit) for i in range(count)})
 
     @property
     def z(self) -> tuple[float, ...]:
         """The point in the latent space, (latent_dim,); set it to move sliders, map and image."""
-        return (*(slider.value for slider in self._sliders), *self._start[self._count :])
+        return (*(control.value for control in self._sliders.values()), *self._start[self._count :])
 
     @z.setter
     def z(self, point: ArrayLike) -> None:
@@ -123,16 +119,9 @@ class LatentExplorer(ipywidgets.VBox):
                 f"z: expected {self._start[self._count :]} in the coordinates without a slider, got {values[self._count :]}; "
                 f"make another LatentExplorer with z={values}"
             )
-        for i, slider in enumerate(self._sliders):
-            slider.value = values[i]
-            setattr(self._canvas, f"z{i}", values[i])
+        self._move(**{f"z{i}": values[i] for i in range(self._count)})
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Add a still picture, for readers without a kernel and without JavaScript."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        return {**bundle, "image/png": base64.b64encode(self._still()._repr_png_()).decode("ascii")}
-
-    def _still(self) -> Any:
+    def _still(self) -> NotebookFigure:
         canvas = self._canvas
         logits = run_packed(canvas.layers, canvas.weights, [self.z])
         codes = np.frombuffer(canvas.codes, "<f2").astype(float).reshape(-1, 2)
@@ -144,11 +133,8 @@ class LatentExplorer(ipywidgets.VBox):
 
 
 def _slider(i: int, value: float, limit: float) -> ipywidgets.FloatSlider:
-    subscript = str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-    return ipywidgets.FloatSlider(
-        value=value, min=-limit, max=limit, step=0.05, description=f"z{subscript}", readout_format=".2f",
-        layout=ipywidgets.Layout(width="100%", max_width="580px"),
-    )  # fmt: skip
+    label = "z" + str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return slider(label, value, -limit, limit, name=f"Latent coordinate {label}")
 
 
 def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[int, int]:

@@ -1,0 +1,92 @@
+"""What all widgets share in Python: sliders linked in the browser to a canvas, and a still picture of the whole."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import anywidget
+import ipywidgets
+
+from vae_lib.plots import NotebookFigure
+from vae_lib.widgets.bundle import FOLDER
+
+
+def style(*names: str) -> str:
+    """Return the shared style sheet followed by the named ones.
+
+    Parameters
+    ----------
+    names
+        Files beside this one.
+
+    Returns
+    -------
+    str
+        CSS.
+    """
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("kit.css", *names))
+
+
+def slider(
+    description: str, value: float, low: float, high: float, *, step: float = 0.05, name: str | None = None
+) -> ipywidgets.FloatSlider:
+    """Make a slider in the book's style.
+
+    Parameters
+    ----------
+    description
+        The short label beside it, such as "μ".
+    value, low, high, step
+        Where it stands, its range, and the least movement.
+    name
+        What a screen reader says, such as "mean of q"; by default the label.
+
+    Returns
+    -------
+    FloatSlider
+        The slider.
+    """
+    tooltip = "tooltip" if ipywidgets.FloatSlider.class_traits().get("tooltip") else "description_tooltip"  # ipywidgets 8, 7
+    return ipywidgets.FloatSlider(
+        value=value, min=low, max=high, step=step, description=description, readout_format=".2f",
+        layout=ipywidgets.Layout(width="100%", max_width="580px"), **{tooltip: name or description},
+    )  # fmt: skip
+
+
+class LinkedWidget(ipywidgets.VBox):
+    """A canvas with sliders below it, each linked in the browser to one of the canvas's traits.
+
+    The links need no kernel, so the same object works in JupyterLab, in Colab and in a published page.
+
+    Parameters
+    ----------
+    canvas
+        The anywidget that paints.
+    sliders
+        For each trait of the canvas its slider, from the top down.
+    """
+
+    def __init__(self, canvas: anywidget.AnyWidget, sliders: Mapping[str, ipywidgets.FloatSlider]) -> None:
+        self._canvas = canvas
+        self._sliders = dict(sliders)
+        # kept, for a link ends when it is forgotten
+        self._links = [ipywidgets.jslink((control, "value"), (canvas, trait)) for trait, control in sliders.items()]
+        super().__init__([canvas, *sliders.values()])
+        self.add_class("vae-widget-box")
+
+    def _move(self, **values: float) -> None:
+        """Move sliders from Python: both ends of a link, which lives in the browser alone."""
+        for trait, value in values.items():
+            self._sliders[trait].value = value
+            setattr(self._canvas, trait, value)
+
+    def _still(self) -> NotebookFigure:
+        """Draw the widget as it stands."""
+        raise NotImplementedError(f"{type(self).__name__} has no still picture")
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the still picture, for readers without a kernel and without JavaScript."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "image/png": base64.b64encode(self._still()._repr_png_()).decode("ascii")}
