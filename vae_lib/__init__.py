@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vae_lib.evaluation import exact_log_px as exact_log_px
     from vae_lib.evaluation import iwae_bound as iwae_bound
     from vae_lib.evaluation import posterior_on_grid as posterior_on_grid
+    from vae_lib.exercises import check_answer as check_answer
     from vae_lib.gaussian import gaussian_kl as gaussian_kl
     from vae_lib.gaussian import gaussian_log_prob as gaussian_log_prob
     from vae_lib.gaussian import sample_gaussian as sample_gaussian
@@ -58,6 +59,7 @@ _MODULE_OF = {
     "exact_log_px": "evaluation",
     "iwae_bound": "evaluation",
     "posterior_on_grid": "evaluation",
+    "check_answer": "exercises",
     "gaussian_kl": "gaussian",
     "gaussian_log_prob": "gaussian",
     "sample_gaussian": "gaussian",

@@ -184,11 +184,12 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
         raise ValueError(f"tol: expected a finite number of nats above 0, got {tol!r}; 0.01 serves most purposes")
     quadrature = _Quadrature(vae, x)
     for level in range(1, _MOST_LEVELS + 1):
+        images = quadrature.unsettled.sum()
         quadrature.refine(tol)
         if not quadrature.unsettled.any():
             difference = float(quadrature.change.mean())
             return ExactLogPx(quadrature.log_px, quadrature.points, quadrature.limit, level, difference)
-        if len(quadrature.pairs) * _TILE_POINTS > _MOST_POINTS * quadrature.unsettled.sum():
+        if len(quadrature.pairs) * _TILE_POINTS > _MOST_POINTS * images:
             break
     raise ValueError(
         f"tol: expected a tolerance that a step of {quadrature.step:.2g} reaches, got {tol!r} where log p(x) still changes by "
