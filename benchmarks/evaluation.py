@@ -1,12 +1,11 @@
 """Measure the evaluation of the post's network on MNIST: seconds, peak memory, and what the bare matrix products take.
 
-Usage: python benchmarks/evaluation.py. Prints a table, writes results/evaluation.json beside this file. Each part runs in a
+Usage: python benchmarks/evaluation.py. Prints tables, writes results/ beside this file. Each part runs in a
 process of its own, so that its peak memory is its own; it includes what the backend takes for itself.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -14,14 +13,12 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+
+from report import write
 
 TOL = 0.01
 K, IMAGES, BLOCK = 5000, 1000, 20
 ROWS = 2500  # of z in one product: as many as iwae_bound decodes at once for this k
-RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 
 
 def exact() -> dict[str, float]:
@@ -84,33 +81,14 @@ def with_peak_memory(part: Callable[[], dict[str, float]]) -> dict[str, float]:
     return part() | {"peak memory, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
 
 
-def machine() -> dict[str, Any]:
-    """Describe the machine, without its name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
-    versions = {name: version(name) for name in ("numpy", "keras", "tensorflow")}
-    return {
-        "cpu": ", ".join(sorted(models)) or platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
 def main() -> None:
-    """Measure, print, write."""
+    """Measure each part."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    report: dict[str, Any] = {"machine": machine()}
     for name, part in (("exact_log_px", exact), ("iwae_bound", importance)):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            report[name] = process.submit(with_peak_memory, part).result()
-        print(name)
-        for what, value in report[name].items():
-            print(f"  {what:<36} {value:>12.6g}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            measured = process.submit(with_peak_memory, part).result()
+        rows = [{"what": what, "value": round(value, 4)} for what, value in measured.items()]
+        write(name, rows, title=f"{name}, the post's network, MNIST's test images")
 
 
 if __name__ == "__main__":

@@ -400,7 +400,9 @@ def _partition(logits: Tensor) -> Tensor:
 
 def _fast_partition(logits: Tensor) -> Tensor:
     """Compute the same as logs of products Π (1 + exp(logit)) of eight pixels each; infinite where a product overflows."""
-    exponentials = ops.pad(ops.exp(logits), ((0, 0), (0, -logits.shape[-1] % 8)))
+    exponentials = ops.exp(logits)
+    if missing := -logits.shape[-1] % 8:
+        exponentials = ops.pad(exponentials, ((0, 0), (0, missing)))
     products = ops.prod(ops.reshape(1 + exponentials, (-1, 8, exponentials.shape[-1] // 8)), axis=1)
     return ops.sum(ops.log(products), axis=-1)
 
