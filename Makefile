@@ -3,13 +3,17 @@ PYTHON ?= python3
 PY = .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: book test sync repository lock weights picture bench clean bootstrap
+.PHONY: book test sync repository lock weights picture bench test-oldest test-colab clean bootstrap
 
 book: bootstrap
 	@$(PY) tools/build.py
 
 test: bootstrap
 	@$(PY) tools/check.py
+
+# The library's tests and two chapters with the oldest versions that pyproject.toml admits, and with Colab's.
+test-oldest test-colab: bootstrap
+	@$(PY) tools/environments.py $(@:test-%=%)
 
 sync: bootstrap
 	@$(PY) tools/notebooks.py sync

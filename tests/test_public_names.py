@@ -1,8 +1,10 @@
 """The public names: each is there, documented, and loads no more than it needs."""
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,12 @@ def test_the_names_for_type_checkers_are_the_public_names():
     source = inspect.getsource(vae_lib)
     declared = {line.split(" as ")[1] for line in source.splitlines() if line.startswith("    from vae_lib.")}
     assert declared | {"plots"} == set(vae_lib.__all__)
+
+
+def test_the_page_of_the_api_documents_every_public_name_and_no_other():
+    page = (Path(__file__).parents[1] / "book" / "api.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto\w+:: vae_lib\.(\w+)(?:\(\))?$", page, flags=re.MULTILINE)
+    assert sorted(documented) == sorted(vae_lib.__all__)
 
 
 @pytest.mark.parametrize(

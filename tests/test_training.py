@@ -131,9 +131,9 @@ def test_two_epochs_are_the_steps_that_keras_takes_on_the_same_batches_and_noise
 
 
 def test_reaches_what_plain_keras_fit_reaches(digits):
-    # Test −ELBO of one training spreads by about 0.4 nats around 149, so the difference of two means over 3 seeds by 0.3:
-    # 1 nat is three of these. A KL averaged over dimensions, or beta = 0.9, would be further off.
-    config = TrainConfig(latent_dim=5, hidden=(64,), batch_size=50, epochs=15, learning_rate=2e-3)
+    # The difference between one training and another spreads by about 0.7 nats around 145, a mean over 3 seeds by 0.4.
+    # A KL averaged over dimensions, or beta = 0.9, would be further off.
+    config = TrainConfig(latent_dim=10, hidden=(128,), batch_size=100, epochs=40)
     ours, theirs = [], []
     for seed in range(3):
         mine, _ = trained(config.replace(seed=seed), digits.x_train)
@@ -145,7 +145,7 @@ def test_reaches_what_plain_keras_fit_reaches(digits):
             mu, log_var = (np.repeat(value, 10, axis=0) for value in vae.encoder(digits.x_test))
             logits = vae.decoder(sample_gaussian(mu, log_var, seed=seed))
             results.append(-np.mean(elbo_terms(np.repeat(digits.x_test, 10, axis=0), logits, mu, log_var).elbo))
-    assert abs(np.mean(ours) - np.mean(theirs)) < 1
+    assert abs(np.mean(ours) - np.mean(theirs)) < 0.7
     assert np.mean(ours) < 155  # both have learnt: an untrained network is at 543
 
 

@@ -3,6 +3,7 @@
 - The execution cache's place holds the hash of all that outputs depend on besides the chapter itself: the library, the pinned
   requirements, the Python, and which data there is. Sphinx sees the changed setting and reads every chapter again.
 - Each widget is followed by a static picture for readers without JavaScript.
+- A Markdown link reaches a term of the glossary, which MyST allows for headings only.
 """
 
 from __future__ import annotations
@@ -58,8 +59,19 @@ class StaticPictures(SphinxPostTransform):
             forms[WIDGET_MIME] += nodes.raw("", "</noscript>", format="html")
 
 
+def let_links_reach_terms(app: Sphinx, document: nodes.document) -> None:
+    """List a glossary's terms beside the headings, where MyST looks up `[ELBO](notation.md#term-ELBO)`.
+
+    A role would do without, but shows raw in Colab.
+    """
+    places = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for term in document.findall(nodes.term):
+        places.update({name: (term.line, name, term.astext()) for name in term["ids"]})
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_cache_path)
+    app.connect("doctree-read", let_links_reach_terms)
     app.add_post_transform(StaticPictures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

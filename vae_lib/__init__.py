@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from vae_lib.objective import batch_loss as batch_loss
     from vae_lib.objective import bernoulli_log_prob as bernoulli_log_prob
     from vae_lib.objective import elbo_terms as elbo_terms
+    from vae_lib.recording import Snapshot as Snapshot
+    from vae_lib.recording import TrainingRecorder as TrainingRecorder
+    from vae_lib.tiny import DiscreteWorld as DiscreteWorld
+    from vae_lib.tiny import LinearGaussian as LinearGaussian
     from vae_lib.training import History as History
     from vae_lib.training import TrainingError as TrainingError
     from vae_lib.training import train as train
@@ -42,7 +46,11 @@ if TYPE_CHECKING:
     from vae_lib.weights import pretrained as pretrained
     from vae_lib.weights import pretrained_registry as pretrained_registry
     from vae_lib.weights import save_weights as save_weights
+    from vae_lib.widgets.elbo_balance import ElboBalance as ElboBalance
+    from vae_lib.widgets.held_noise import HeldNoise as HeldNoise
+    from vae_lib.widgets.kl_gaussians import KLGaussians as KLGaussians
     from vae_lib.widgets.latent_explorer import LatentExplorer as LatentExplorer
+    from vae_lib.widgets.training_scrubber import TrainingScrubber as TrainingScrubber
 
 _MODULE_OF = {
     "TrainConfig": "config",
@@ -71,6 +79,10 @@ _MODULE_OF = {
     "bernoulli_log_prob": "objective",
     "elbo_terms": "objective",
     "plots": "plots",
+    "Snapshot": "recording",
+    "TrainingRecorder": "recording",
+    "DiscreteWorld": "tiny",
+    "LinearGaussian": "tiny",
     "History": "training",
     "TrainingError": "training",
     "train": "training",
@@ -79,7 +91,11 @@ _MODULE_OF = {
     "pretrained": "weights",
     "pretrained_registry": "weights",
     "save_weights": "weights",
+    "ElboBalance": "widgets.elbo_balance",
+    "HeldNoise": "widgets.held_noise",
+    "KLGaussians": "widgets.kl_gaussians",
     "LatentExplorer": "widgets.latent_explorer",
+    "TrainingScrubber": "widgets.training_scrubber",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -98,7 +98,7 @@ class Dataset:
 
 
 def load_mnist(path: str | os.PathLike[str] | None = None, *, fallback: bool = False) -> Dataset:
-    """Load MNIST, verified by content.
+    """Load MNIST and verify its content.
 
     The first of these that is there is used, and is an error if it is damaged: `path`; the file named by the
     environment variable VAE_LIB_MNIST; Keras's cache; Keras's download, which is then kept in Keras's cache.

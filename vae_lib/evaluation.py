@@ -51,14 +51,14 @@ class ExactLogPx(NamedTuple):
     levels: int
     """How often the step was halved."""
     difference: float
-    """Mean over images of |log p(x) on the finest grid − log p(x) on the one before|, nats; at most `tol`."""
+    """By how much log p(x) differs between the finest grid and the one before, mean over images, nats; at most `tol`."""
 
 
 class PosteriorGrid(NamedTuple):
     """The true posterior of each image on a regular grid of z."""
 
     axis: Floats
-    """Coordinates along each axis, (points,): the middles of equal cells."""
+    """Coordinates along each axis, the middles of equal cells, (points,)."""
     log_density: Floats
     """log p(z|x), (images, points) or (images, points, points), nats; [i, a, b] is image i at z = (axis[a], axis[b])."""
 

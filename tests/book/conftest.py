@@ -89,10 +89,17 @@ class Watched:
     def open(self, url: str) -> Page:
         self.page.goto(url)
         self.page.wait_for_load_state("networkidle")
-        sliders = self.page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
-        if sliders:
-            self.page.locator(".vae-explorer-digit").first.wait_for(timeout=30_000)
-            self.page.locator(".noUi-handle").first.wait_for(timeout=30_000)
+        widgets = self.page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
+        if widgets:
+            self.page.wait_for_function(
+                """count => {
+                  const boxes = [...document.querySelectorAll(".vae-widget-box")];
+                  return boxes.length === count && boxes.every((box) => box.querySelector(".vae-widget canvas, .vae-widget-error")
+                    && [...box.querySelectorAll(".widget-slider")].every((slider) => slider.querySelector(".noUi-handle")));
+                }""",
+                arg=widgets,
+                timeout=60_000,
+            )
         return self.page
 
 

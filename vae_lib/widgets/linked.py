@@ -88,5 +88,6 @@ class LinkedWidget(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Add the still picture, for readers without a kernel and without JavaScript."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        inherited = getattr(super(), "_repr_mimebundle_", None)  # ipywidgets 7 shows itself in another way
+        bundle: dict[str, Any] = inherited(**kwargs) if inherited else {}
         return {**bundle, "image/png": base64.b64encode(self._still()._repr_png_()).decode("ascii")}

@@ -1,0 +1,94 @@
+"""The ELBO balance in its chapter: sliders and buttons move it, the sum stands still, reduced motion is respected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+AS_PICTURE = "canvas => canvas.toDataURL()"
+
+
+@pytest.fixture(params=["no-preference", "reduce"])
+def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
+    context = chromium.new_context(viewport={"width": 320, "height": 900}, reduced_motion=request.param)
+    opened = context.new_page()
+    opened.goto(f"{site}/book/derivation.html")
+    opened.locator(".vae-elbo canvas").wait_for(timeout=30_000)
+    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
+    yield opened, request.param
+    context.close()
+
+
+def numbers(page: Page, line: int) -> list[float]:
+    """The numbers in one line of the read-out: 0 has q and the slope, 1 has log p(x), ELBO and KL."""
+    text = page.locator(".vae-elbo .vae-readout > div").nth(line).inner_text().replace("−", "-")
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", text)]
+
+
+def assert_in_balance(page: Page) -> None:
+    log_px, elbo, gap = numbers(page, 1)
+    assert log_px == -1.162
+    assert elbo + gap == pytest.approx(log_px, abs=0.0021)  # three numbers rounded to three digits
+
+
+def test_each_slider_moves_the_picture_and_not_the_sum(page: tuple[Page, str]) -> None:
+    opened, _ = page
+    canvas, handles = opened.locator(".vae-elbo canvas"), opened.locator(".noUi-handle")
+    for i, name in enumerate(("Mean of q", "Log-variance of q")):
+        before, elbo = canvas.evaluate(AS_PICTURE), numbers(opened, 1)[1]
+        handles.nth(i).focus()
+        for _ in range(5):
+            opened.keyboard.press("ArrowRight")
+        opened.wait_for_timeout(200)
+        assert canvas.evaluate(AS_PICTURE) != before
+        assert numbers(opened, 1)[1] != elbo
+        assert_in_balance(opened)
+        assert handles.nth(i).get_attribute("aria-label") == name
+        assert "KL(q‖posterior)" in (canvas.get_attribute("aria-label") or "")
+
+
+def test_one_step_climbs_and_moves_the_sliders(page: tuple[Page, str]) -> None:
+    opened, _ = page
+    before = numbers(opened, 1)[1]
+    opened.get_by_role("button", name="One step uphill").click()
+    opened.wait_for_timeout(200)
+    assert numbers(opened, 1)[1] > before
+    assert_in_balance(opened)
+    mu = float(opened.locator(".noUi-handle").first.get_attribute("aria-valuenow") or "nan")
+    assert mu == pytest.approx(numbers(opened, 0)[0], abs=0.06)
+
+
+def test_the_button_finds_the_best_q(page: tuple[Page, str]) -> None:
+    opened, motion = page
+    opened.get_by_role("button", name="Find the best q").click()
+    opened.wait_for_timeout(200)
+    if motion == "reduce":
+        assert opened.get_by_role("button", name="Stop").count() == 0
+    else:
+        assert opened.get_by_role("button", name="Stop").count() == 1
+        opened.get_by_role("button", name="Find the best q").wait_for(timeout=20_000)
+    assert numbers(opened, 0) == [1.09, -1.45, 0.0, 0.0]
+    assert numbers(opened, 1)[2] == 0.066
+    assert_in_balance(opened)
+    for button in opened.locator(".vae-elbo button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 32
+
+
+def test_whoever_takes_a_slider_takes_over(page: tuple[Page, str]) -> None:
+    opened, motion = page
+    if motion == "reduce":
+        return  # nothing to interrupt
+    opened.get_by_role("button", name="Find the best q").click()
+    opened.locator(".noUi-handle").nth(1).focus()
+    for _ in range(40):
+        opened.keyboard.press("ArrowRight")
+    opened.get_by_role("button", name="Find the best q").wait_for(timeout=1_000)
+    stopped = numbers(opened, 1)
+    opened.wait_for_timeout(400)
+    assert numbers(opened, 1) == stopped
+    assert_in_balance(opened)
