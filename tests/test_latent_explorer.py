@@ -116,7 +116,7 @@ def test_a_still_picture_stands_in_where_no_javascript_runs():
     shown = LatentExplorer(VAE, codes=CODES, labels=LABELS, z=[1, -2])
     assert base64.b64decode(shown._repr_mimebundle_()["image/png"]).startswith(b"\x89PNG")
     is_there = "application/vnd.jupyter.widget-view+json" in shown._repr_mimebundle_()
-    assert is_there == (ipywidgets.version_info[0] >= 8)  # ipywidgets 7 shows the widget by _ipython_display_
+    assert is_there == (int(ipywidgets.__version__.split(".")[0]) >= 8)  # ipywidgets 7 shows the widget by _ipython_display_
     plane, picture = shown._still().axes
     assert np.column_stack(plane.lines[-1].get_data()).tolist() == [[1.0, -2.0]]
     expected = np.asarray(keras.ops.sigmoid(VAE.decoder(np.array([[1.0, -2.0]], np.float32))))

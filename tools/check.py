@@ -22,6 +22,7 @@ def steps() -> dict[str, list[str]]:
     return {
         "ruff check": [*python, "ruff", "check", "."],
         "ruff format": [*python, "ruff", "format", "--check", "."],
+        "spelling": [*python, "codespell_lib"],
         "mypy": [*python, "mypy"],
         "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book"],
         "branch coverage of vae_lib": [*python, "coverage", "report"],
