@@ -57,3 +57,20 @@ def picture(name: str, rows: list[dict[str, Any]], *, label: str, value: str, ti
     axes.margins(x=0.12)
     axes.set(xlabel=value.replace("_", " "), title=title)
     figure.savefig(RESULTS / f"{name}.png", dpi=110)
+
+
+def summarise() -> None:
+    """Write all kept results into one page, results/README.md."""
+    parts = [
+        "# Results",
+        "Made by `make bench`; what is measured, and how to read it, stands in [the README above](../README.md).",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        columns = list(kept["rows"][0])
+        lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in kept["rows"])]
+        table = "\n".join("| " + " | ".join(line).replace("_", " ") + " |" for line in lines)
+        machine = ", ".join(f"{name} {value}" for name, value in kept["machine"].items())
+        image = f"\n\n![{kept['title']}]({path.stem}.png)" if path.with_suffix(".png").exists() else ""
+        parts.append(f"## {path.stem.replace('_', ' ')}: {kept['title']}\n\n{table}{image}\n\n{machine}")
+    (RESULTS / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

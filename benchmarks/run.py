@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from report import summarise
+
 HERE = Path(__file__).parent
 EXTRA = HERE.parent / "_build" / "bench"
 
@@ -30,6 +32,7 @@ def main() -> None:
     for name in ("training", "parts", "startup", "evaluation"):
         print(f"\n━━ {name}", flush=True)
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], env=environment, check=True)
+    summarise()
 
 
 if __name__ == "__main__":
