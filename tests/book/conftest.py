@@ -103,6 +103,19 @@ class Watched:
         return self.page
 
 
+@pytest.fixture(params=["no-preference", "reduce"])
+def widget_page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
+    """The chapter that a test file names in WIDGET as (chapter, selector, width), its widget drawn; and the wish about motion."""
+    chapter, selector, width = request.module.WIDGET
+    context = chromium.new_context(viewport={"width": width, "height": 900}, reduced_motion=request.param)
+    opened = context.new_page()
+    opened.goto(f"{site}/book/{chapter}.html")
+    opened.locator(f"{selector} canvas").wait_for(timeout=30_000)
+    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
+    yield opened, request.param
+    context.close()
+
+
 @pytest.fixture
 def copy_of_tree(tmp_path: Path) -> Path:
     """A copy of what a commit would hold, in a folder with a space in its name."""

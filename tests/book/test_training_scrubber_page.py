@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 MOST_BYTES = 600_000  # of the widget's state, gzipped
+WIDGET = "mnist-results", ".vae-scrubber", 390
 AS_PICTURE = "canvas => canvas.toDataURL()"
-
-
-@pytest.fixture(params=["no-preference", "reduce"])
-def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
-    context = chromium.new_context(viewport={"width": 390, "height": 900}, reduced_motion=request.param)
-    opened = context.new_page()
-    opened.goto(f"{site}/book/mnist-results.html")
-    opened.locator(".vae-scrubber canvas").wait_for(timeout=30_000)
-    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
-    yield opened, request.param
-    context.close()
 
 
 def said(page: Page) -> str:
     return page.locator(".vae-scrubber .vae-readout").inner_text()
 
 
-def test_the_slider_moves_codes_and_readout(page: tuple[Page, str]) -> None:
-    opened, _ = page
+def test_the_slider_moves_codes_and_readout(widget_page: tuple[Page, str]) -> None:
+    opened, _ = widget_page
     canvas, handle = opened.locator(".vae-scrubber canvas"), opened.locator(".noUi-handle").first
     before = canvas.evaluate(AS_PICTURE)
     assert said(opened).startswith("Before training")
@@ -47,8 +35,8 @@ def test_the_slider_moves_codes_and_readout(page: tuple[Page, str]) -> None:
     assert said(opened).startswith("After ")
 
 
-def test_the_button_plays_or_jumps(page: tuple[Page, str]) -> None:
-    opened, motion = page
+def test_the_button_plays_or_jumps(widget_page: tuple[Page, str]) -> None:
+    opened, motion = widget_page
     button, handle = opened.locator(".vae-scrubber button"), opened.locator(".noUi-handle").first
     box = button.bounding_box()
     assert box is not None
