@@ -187,7 +187,7 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     Returns
     -------
     Figure
-        Loss and reconstruction on the left, KL on the right.
+        Loss and reconstruction above, KL below.
 
     Raises
     ------
@@ -197,9 +197,9 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     if not len(history):
         raise ValueError("history: expected at least one finished epoch, got none; train first")
     epochs = np.arange(1, len(history) + 1)
-    figure = NotebookFigure(figsize=(8.5, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    for axes, names in ((left, ("loss", "reconstruction")), (right, ("kl",))):
+    figure = NotebookFigure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(2, 1))
+    for axes, names in ((above, ("loss", "reconstruction")), (below, ("kl",))):
         for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
             title = {"kl": "KL"}.get(name, name)
             axes.plot(epochs, getattr(history, name), "o-", color=color, ms=4, label=f"{title}, training")
@@ -207,11 +207,13 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
                 axes.plot(epochs, getattr(history, f"val_{name}"), "s--", color=color, ms=4, mfc="white", label=f"{title}, test")
         axes.set(xlabel="epoch", ylabel="nats per image")
     for name, value in (landmarks or {}).items():
-        left.axhline(value, color="0.35", lw=1, ls=":")
-        left.annotate(f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    left.margins(y=0.08)  # room for the highest landmark's name
-    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.88))
-    right.legend(fontsize=8, loc="lower right")
+        above.axhline(value, color="0.35", lw=1, ls=":")
+        above.annotate(
+            f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+        )
+    above.margins(y=0.08)  # room for the highest landmark's name
+    above.legend(fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.88))
+    below.legend(fontsize=9, loc="lower right")
     return figure
 
 
