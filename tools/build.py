@@ -12,12 +12,15 @@ import sys
 import warnings
 from pathlib import Path
 
+import bootstrap
 import notebooks
+import state
 from book_extension import DATA_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 VENDOR = ROOT / "_build" / "front" / "vendor"
 NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(")
+COMMAND = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
 DISK_NEEDED = 500 * 1000**2
 
 
@@ -91,18 +94,34 @@ def build(*, strict: bool) -> int:
     if free < DISK_NEEDED:
         print(f"Build stopped: expected {DISK_NEEDED / 1e9:.1f} GB of free disk space, got {free / 1e9:.1f} GB; free some.")
         return 1
-    notebooks.sync()
-    collect_vendor_files()
-    environment = {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
-    if strict:
-        command += ["-W", "-n", "--keep-going"]
-    code = run_quietly(command, environment)
+    os.environ.update(bootstrap.writable_home())
+    with bootstrap.alone(".build.lock", "another build"):
+        return build_alone(strict=strict)
+
+
+def build_alone(*, strict: bool) -> int:
+    """Build, while no other process builds in this tree."""
+    state.clean_up()
+    with state.marked() as outcome:
+        notebooks.sync()
+        collect_vendor_files()
+        code = run_sphinx(strict=strict)
+        outcome["finished"] = code == 0
     if code == 0:
         print(f"\nThe book is ready. Open it in a browser:\n  {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
     else:
         print(f"\nThe build failed with exit code {code}; the reason stands above.")
     return code
+
+
+def environment() -> dict[str, str]:
+    """Return the variables under which chapters are executed."""
+    return {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def run_sphinx(*, strict: bool) -> int:
+    """Execute what has changed and write the pages; return the exit code."""
+    return run_quietly([*COMMAND, *(["-W", "-n", "--keep-going"] if strict else [])], environment())
 
 
 def main() -> None:
