@@ -131,8 +131,8 @@ def writable_home() -> Dict[str, str]:  # noqa: UP006 -- for Python 3.6
         pass
     place = os.path.join(ROOT, "_build", "home")
     os.makedirs(place, exist_ok=True)
-    names = "IPYTHONDIR JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR KERAS_HOME MPLCONFIGDIR".split()
-    names += "NPM_CONFIG_CACHE PIP_CACHE_DIR XDG_CACHE_HOME".split()
+    names = ["IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "KERAS_HOME", "MPLCONFIGDIR"]
+    names += ["NPM_CONFIG_CACHE", "PIP_CACHE_DIR", "XDG_CACHE_HOME"]
     return {name: os.environ.get(name) or os.path.join(place, name.lower()) for name in names}
 
 

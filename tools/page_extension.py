@@ -17,7 +17,7 @@ from os import environ
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
+from myst_nb.core import render
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -51,16 +51,23 @@ def set_address(_app: Sphinx, config: Config) -> None:
     config.html_baseurl = config.ogp_site_url = address
 
 
-def cut_long_outputs(app: Sphinx, document: nodes.document) -> None:
-    """Cut what a cell prints beyond all measure, and warn, which a strict build does not let pass."""
-    for block in document.findall(nodes.literal_block):
-        text = block.astext()
-        if "output" in block.get("classes", ()) and len(text) > MOST_CHARACTERS:
-            half = MOST_CHARACTERS // 2
-            left_out = f"\n[… {len(text) - 2 * half:,} characters are left out …]\n"
-            block.children = [nodes.Text(text[:half] + left_out + text[-half:])]
-            block.rawsource = block.astext()
-            _LOGGER.warning("%s: a cell prints %d characters; the page shows %d", app.env.docname, len(text), MOST_CHARACTERS)
+def cut_long_outputs(app: Sphinx) -> None:
+    """Cut what a cell prints beyond all measure before it is rendered, and warn, which a strict build does not let pass.
+
+    MyST-NB has no hook before its own joining of streams, which takes hours for a line of a megabyte; so that is wrapped.
+    """
+    join = render.coalesce_streams
+
+    def join_short(outputs: list[Any]) -> Any:
+        for output in outputs:
+            text = output.get("text", "")
+            if output.get("name") == "stdout" and len(text) > MOST_CHARACTERS:
+                half = MOST_CHARACTERS // 2
+                output["text"] = f"{text[:half]}\n[… {len(text) - 2 * half:,} characters are left out …]\n{text[-half:]}"
+                _LOGGER.warning("%s: a cell prints %d characters; the page shows %d", app.env.docname, len(text), MOST_CHARACTERS)
+        return join(outputs)
+
+    render.coalesce_streams = join_short
 
 
 def add_footer(_app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -155,7 +162,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_address)
-    app.connect("doctree-read", cut_long_outputs)
+    cut_long_outputs(app)
     app.connect("html-page-context", add_footer)
     app.connect("build-finished", finish, priority=900)  # after whatever else still changes the pages
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
