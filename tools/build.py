@@ -12,12 +12,16 @@ import sys
 import warnings
 from pathlib import Path
 
+import bootstrap
 import notebooks
+import state
 from book_extension import DATA_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 VENDOR = ROOT / "_build" / "front" / "vendor"
-NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(")
+NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(|^\[IPKernelApp\] WARNING")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COMMAND = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
 DISK_NEEDED = 500 * 1000**2
 
 
@@ -74,15 +78,36 @@ def data_name() -> str:
     return "mnist" if data.is_mnist else "digits"
 
 
-def run_quietly(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command and show what it prints, less what TensorFlow says each time that a kernel starts."""
+def run_quietly(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a command and show what it prints, less what each start of a kernel says; return its exit code and its lines."""
+    lines = []
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
     ) as process:
         for line in process.stdout or ():
+            lines.append(_COLOUR.sub("", line.rstrip("\n")))
             if not NOISE.search(line):
                 print(line, end="", flush=True)
-    return process.returncode
+    return process.returncode, lines
+
+
+def explain(lines: list[str]) -> str:
+    """Say which chapter a failed build stopped at, and why; empty if it was none."""
+    began = [
+        (i, found[1]) for i, line in enumerate(lines) if (found := re.search(r"(book/[\w-]+\.md): Executing notebook", line))
+    ]
+    if not began:
+        return ""
+    last, chapter = began[-1]
+    after = lines[last:]
+    if any("DeadKernelError" in line for line in after):
+        return f"{chapter}: its kernel died, of too little memory or of a fault in compiled code."
+    if any("CellTimeoutError" in line for line in after):
+        return f"{chapter}: a cell took longer than execute: timeout: in _config.yml allows."
+    if any("CellExecutionError" in line for line in after):
+        raised = [line for line in after if re.match(r"[A-Z]\w*(Error|Exception|Interrupt|Warning|Exit)(:|$)", line)]
+        return f"{chapter}: a cell raised {raised[0] if raised else 'an error'}"
+    return ""
 
 
 def build(*, strict: bool) -> int:
@@ -91,18 +116,39 @@ def build(*, strict: bool) -> int:
     if free < DISK_NEEDED:
         print(f"Build stopped: expected {DISK_NEEDED / 1e9:.1f} GB of free disk space, got {free / 1e9:.1f} GB; free some.")
         return 1
-    notebooks.sync()
-    collect_vendor_files()
-    environment = {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
-    if strict:
-        command += ["-W", "-n", "--keep-going"]
-    code = run_quietly(command, environment)
+    os.environ.update(bootstrap.writable_home())
+    with bootstrap.alone(".build.lock", "another build"):
+        return build_alone(strict=strict)
+
+
+def build_alone(*, strict: bool) -> int:
+    """Build, while no other process builds in this tree."""
+    state.clean_up()
+    with state.marked() as outcome:
+        notebooks.sync()
+        collect_vendor_files()
+        code, lines = run_sphinx(strict=strict)
+        if code and any("pickle" in line.lower() or line.startswith("EOFError") for line in lines):
+            print("· what an earlier build left was damaged: everything but executed chapters is made anew", flush=True)
+            state.remove_pages()
+            code, lines = run_sphinx(strict=strict)
+        outcome["finished"] = code == 0
     if code == 0:
         print(f"\nThe book is ready. Open it in a browser:\n  {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
     else:
-        print(f"\nThe build failed with exit code {code}; the reason stands above.")
+        short = explain(lines) or "see the warnings and errors"
+        print(f"\nThe build failed with exit code {code}; the reason stands above. In short:\n  {short}")
     return code
+
+
+def environment() -> dict[str, str]:
+    """Return the variables under which chapters are executed."""
+    return {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def run_sphinx(*, strict: bool) -> tuple[int, list[str]]:
+    """Execute what has changed and write the pages; return the exit code and what was printed."""
+    return run_quietly([*COMMAND, *(["-W", "-n", "--keep-going"] if strict else [])], environment())
 
 
 def main() -> None:
