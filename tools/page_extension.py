@@ -80,6 +80,13 @@ def add_footer(_app: Sphinx, pagename: str, _template: str, context: dict[str, A
     context["theme_extra_footer"] = f'<p class="vae-forms">Take along: {" · ".join(links)}</p>'
 
 
+def use_description(_app: Sphinx, _pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Put the description that stands at a page's head on its card too, where else its first sentences would stand."""
+    tags = context.get("metatags", "")
+    if found := re.search(r'<meta content="([^"]*)" name="description"', tags):
+        context["metatags"] = re.sub(r'(?<=<meta property="og:description" content=")[^"]*', lambda _: found[1], tags)
+
+
 def settle_identifiers(text: str, page: str) -> str:
     """Replace the random identifiers of widgets by others that follow from the page's name and their order.
 
@@ -164,5 +171,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_address)
     cut_long_outputs(app)
     app.connect("html-page-context", add_footer)
+    app.connect("html-page-context", use_description, priority=900)  # after the cards' extension
     app.connect("build-finished", finish, priority=900)  # after whatever else still changes the pages
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
