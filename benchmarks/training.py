@@ -36,12 +36,12 @@ def vae_lib_train() -> Callable[[], Any]:
     import keras
 
     import vae_lib
-    from vae_lib.training import _compiled_epoch
+    from vae_lib.training import _compiled_epoch, as_tensor
 
     config = vae_lib.TrainConfig(batch_size=BATCH)
     vae = vae_lib.build_vae(config)
-    x = keras.ops.convert_to_tensor(images())
-    weights = [variable.value for variable in vae.trainable_variables]
+    x = as_tensor(images())
+    weights = [keras.ops.copy(variable) for variable in vae.trainable_variables]
     state = [keras.ops.zeros((), "int32"), weights, [keras.ops.zeros_like(weight) for weight in weights * 2]]
     epoch = _compiled_epoch(vae, config, IMAGES)
     generator = np.random.default_rng(0)
