@@ -58,18 +58,21 @@ def test_a_failing_step_shows_its_output_and_how_to_go_on(capsys: pytest.Capture
 
 def test_a_missing_browser_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[list[list[str]]] = []
-    monkeypatch.setattr(browser, "installed", lambda: iter(["/nonexistent/chrome"]))
+    monkeypatch.setattr(browser, "installed", lambda _: iter(["/nonexistent/browser"]))
     monkeypatch.setattr(browser, "_attempt", attempts.append)
     monkeypatch.setattr(browser.shutil, "which", lambda _: "/usr/bin/apt-get")
     monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
     with pytest.raises(SystemExit, match=r"found none.*\n.*apt-get install chromium.*CHROME_PATH"):
         browser.find()
     assert [commands[-1][:2] for commands in attempts] == [[sys.executable, "-m"], ["apt-get", "install"]]
+    with pytest.raises(SystemExit, match=r"found none.*\n.*apt-get install firefox-esr.*FIREFOX_PATH"):
+        browser.find("firefox")
+    assert [commands[-1][-1] for commands in attempts[2:]] == ["firefox-esr"]
 
 
 def test_without_rights_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[list[list[str]]] = []
-    monkeypatch.setattr(browser, "installed", lambda: iter([]))
+    monkeypatch.setattr(browser, "installed", lambda _: iter([]))
     monkeypatch.setattr(browser, "_attempt", attempts.append)
     monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit):

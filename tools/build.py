@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import urllib.parse
 import warnings
 from pathlib import Path
 
@@ -23,45 +25,78 @@ NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbP
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COMMAND = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
 DISK_NEEDED = 500 * 1000**2
+ICONS = [
+    "angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "expand", "file", "file-pdf", "github",
+    "list", "magnifying-glass", "moon", "rocket", "sun", "xmark",
+]  # fmt: skip
+SAFE_IN_ADDRESS = "/:=' "
 
 
-def vendor_sources() -> dict[str, Path]:
-    """Return where each third-party file of the published pages comes from, by its place below vendor/."""
+def theme_scripts() -> Path:
+    """Return the folder of the scripts that come with the theme."""
+    import pydata_sphinx_theme
+
+    return Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static" / "scripts"
+
+
+def icons() -> str:
+    """Return the theme's icons that the pages use as a style sheet: the theme itself would load all 2,000, in 1.5 MB."""
+    script = (theme_scripts() / "fontawesome.js").read_text(encoding="utf-8")
+    notice = re.search(r"Font Awesome Free [\d.]+", script)
+    rules = [f"/* {notice[0] if notice else 'Font Awesome Free'}, https://fontawesome.com, CC BY 4.0: made by tools/build.py */"]
+    boxes = ".fa-solid, .fas, .fa-brands, .fab"
+    mask = "mask: var(--icon) center / contain no-repeat"
+    rules.append(
+        f"{boxes} {{ display: inline-block; width: 1em; height: 1em; background: currentColor; -webkit-{mask}; {mask}; "
+        "vertical-align: -0.125em; forced-color-adjust: none; }"
+    )
+    rules.append(".fa-lg { font-size: 1.25em; line-height: 0.05em; }")
+    for name in ICONS:
+        found = re.search(rf'[{{,]"?{name}"?:\[(\d+),(\d+),\[[^]]*\],"[0-9a-f]+","([^"]+)"\]', script)
+        if found is None:
+            raise RuntimeError(f"expected the icon {name} in the theme's fontawesome.js, found none")
+        width, height, path = found.groups()
+        picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{path}'/></svg>"
+        rules.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{urllib.parse.quote(picture, safe=SAFE_IN_ADDRESS)}"); }}')
+    return "\n".join(rules) + "\n"
+
+
+def bundle_widget_manager(target: Path) -> None:
+    """Join tools/widget_manager.js with the packages that it imports: widgets.js, widgets.css and their licences."""
     import anywidget
 
     modules = ROOT / "node_modules"
-    mathjax = modules / "mathjax" / "es5"
-    manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
-    return {
-        "requirejs/require.js": modules / "requirejs" / "require.js",
-        "html-manager/embed-amd.js": manager / "embed-amd.js",
-        "html-manager/embed-amd.js.LICENSE.txt": manager / "embed.js.LICENSE.txt",
-        **{f"html-manager/{font.name}": font for font in manager.glob("*.woff2")},
-        "anywidget/index.js": Path(anywidget.__file__).parent / "nbextension" / "index.js",
-        "mathjax/tex-mml-chtml.js": mathjax / "tex-mml-chtml.js",
-        "mathjax/a11y": mathjax / "a11y",
-        "mathjax/input": mathjax / "input",
-        "mathjax/output/chtml": mathjax / "output" / "chtml",
-        "mathjax/sre": mathjax / "sre",
-        "mathjax/ui": mathjax / "ui",
-    }
+    # anywidget comes as an AMD module: give it the `define` that it calls
+    amd = (Path(anywidget.__file__).parent / "nbextension" / "index.js").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        wrapped = Path(folder) / "anywidget.mjs"
+        wrapped.write_text(
+            "export default (base) => { let made; const define = (_, make) => { made = make(base); };\n"
+            + amd
+            + "\nreturn made; };\n",
+            encoding="utf-8",
+        )
+        command = [
+            str(modules / ".bin" / "esbuild"), str(ROOT / "tools" / "widget_manager.js"), "--bundle", "--minify", "--format=iife",
+            "--target=es2022", "--legal-comments=linked", "--log-level=warning", f"--alias:anywidget={wrapped}",
+            f"--alias:sanitize-html={ROOT / 'tools' / 'plain_text.js'}", f"--outfile={target / 'widgets.js'}",
+        ]  # fmt: skip
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=True)
 
 
 def collect_vendor_files() -> None:
-    """Copy the browser libraries from their packages, if they are not there in these versions."""
-    sources = vendor_sources()
-    wanted = hashlib.sha256((ROOT / "package-lock.json").read_bytes() + (ROOT / "requirements.txt").read_bytes()).hexdigest()
+    """Make what third parties give to the published pages, from their packages, if it is not there in these versions."""
+    inputs = ["package-lock.json", "requirements.txt", "tools/build.py", "tools/widget_manager.js", "tools/plain_text.js"]
+    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in inputs)).hexdigest()
     stamp = VENDOR / ".complete"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     shutil.rmtree(VENDOR, ignore_errors=True)
-    for place, source in sources.items():
-        target = VENDOR / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            shutil.copy(source, target)
+    fonts = ROOT / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
+    shutil.copytree(fonts, VENDOR / "mathjax" / "fonts")
+    (VENDOR / "icons.css").write_text(icons(), encoding="utf-8")
+    bundle_widget_manager(VENDOR)
     stamp.write_text(wanted)
 
 

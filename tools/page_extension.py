@@ -1,13 +1,11 @@
-"""The Sphinx extension for what surrounds a chapter in the published book: downloads, address, sitemap, stable identifiers.
+"""The Sphinx extension for what surrounds a chapter in the published book: downloads, address, sitemap.
 
 - A line below each page offers the chapter as a notebook, and the whole book to take along.
 - Outputs beyond any screen are cut, with a warning, so that no page becomes too heavy for a phone.
-- The identifiers that widgets get when they are executed are replaced, so that two builds give the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import html
 import re
 import shutil
@@ -27,9 +25,6 @@ ARCHIVE = "downloads/variational-autoencoders-live.zip"
 PDF = "downloads/variational-autoencoders-live.pdf"
 MOST_CHARACTERS = 20_000  # of one output
 PDF_PLACE = '<span class="vae-pdf"></span>'
-_STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">.*?</script>', flags=re.DOTALL)
-_IDENTIFIER = re.compile(r'(?<=")[0-9a-f]{32}(?=": ?\{\s*"model_name")')
-_HEXADECIMAL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -87,27 +82,6 @@ def use_description(_app: Sphinx, _pagename: str, _template: str, context: dict[
         context["metatags"] = re.sub(r'(?<=<meta property="og:description" content=")[^"]*', lambda _: found[1], tags)
 
 
-def settle_identifiers(text: str, page: str) -> str:
-    """Replace the random identifiers of widgets by others that follow from the page's name and their order.
-
-    Parameters
-    ----------
-    text
-        A written page.
-    page
-        Its name.
-
-    Returns
-    -------
-    str
-        The page; the same whatever identifiers it came with.
-    """
-    if not (state := _STATE.search(text)):
-        return text
-    new = {old: hashlib.sha256(f"{page} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(state[0]))}
-    return _HEXADECIMAL.sub(lambda match: new.get(match[0], match[0]), text)
-
-
 def write_sitemap(folder: Path, address: str) -> None:
     """List the pages for search engines, by https://www.sitemaps.org/protocol.html.
 
@@ -148,15 +122,10 @@ def write_archive(folder: Path) -> None:
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
-    """After the last page is written: settle identifiers, write downloads and sitemap."""
+    """After the last page is finished: write downloads and sitemap."""
     if exception or app.builder.format != "html":
         return
     folder = Path(app.outdir)
-    for path in sorted(folder.rglob("*.html")):
-        text = path.read_text(encoding="utf-8")
-        settled = settle_identifiers(text, path.relative_to(folder).as_posix())
-        if settled != text:
-            path.write_text(settled, encoding="utf-8")
     write_sitemap(folder, app.config.html_baseurl)
     downloads = folder / "downloads"
     downloads.mkdir(exist_ok=True)
@@ -172,5 +141,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     cut_long_outputs(app)
     app.connect("html-page-context", add_footer)
     app.connect("html-page-context", use_description, priority=900)  # after the cards' extension
-    app.connect("build-finished", finish, priority=900)  # after whatever else still changes the pages
+    app.connect("build-finished", finish, priority=950)  # after the pages are finished
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
