@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,13 @@ _IDENTIFIER = re.compile(r'(?<=")[0-9a-f]{32}(?=": ?\{\s*"model_name")')
 _HEXADECIMAL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
 _ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
+_PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
+_STYLE = re.compile(r'<link (?=[^>]*rel="stylesheet")[^>]*href="([^"?]*)[^"]*"[^>]*/>')
+_IN_STYLE = re.compile(r"""@import (?:url\()?["']?([^"')]+)["']?\)?;|url\(["']?((?!data:)[^"')]+)["']?\)""")
+# rules of the icon font, for its 2,000 icons and for its files
+_ICON_RULES = re.compile(
+    r"""(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}|@font-face\{[^}]*(?:Font ?Awesome|fontawesome)[^}]*\}""", re.IGNORECASE
+)
 _FOR_SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
 _OPTIONS = re.compile(r'<script src="([^"?]*documentation_options\.js)[^"]*"></script>')  # inline scripts use them at once
 _ARGUMENTS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)
@@ -152,11 +160,11 @@ def plain(markup: str) -> str:
 
 def with_light_scripts(page: str, folder: Path, *, is_search: bool) -> str:
     """Drop the scripts that a page does not need, and let the others wait for the text, in their order."""
-    page = _ICON_FONT.sub("", page)
+    page = _PRELOAD.sub("", _ICON_FONT.sub("", page))
     if not is_search:
         page = _FOR_SEARCH.sub("", page)
-    if 'class="sd-' not in page:
-        page = re.sub(r"<script[^>]*design-tabs\.js[^>]*></script>|<link[^>]*sphinx-design\.min\.css[^>]*/>", "", page)
+    if 'class="sd-tab' not in page:
+        page = re.sub(r"<script[^>]*design-tabs\.js[^>]*></script>", "", page)
     page = _OPTIONS.sub(lambda match: f"<script>{(folder / match[1]).read_text(encoding='utf-8')}</script>", page)
     return re.sub(r"<script (?=[^>]*src=)(?![^>]*defer)", "<script defer ", page)
 
@@ -182,6 +190,31 @@ def with_settled_identifiers(text: str, page: str) -> str:
     return _HEXADECIMAL.sub(lambda match: new.get(match[0], match[0]), text)
 
 
+def style_text(file: Path, static: Path) -> str:
+    """Return a style sheet with those that it imports, its addresses as seen from the folder of all."""
+
+    def resolved(match: re.Match[str]) -> str:
+        if match[1]:
+            return style_text((file.parent / match[1]).resolve(), static)
+        return f'url("{os.path.relpath(file.parent / match[2], static)}")'
+
+    text = re.sub(r"/\*(?!!).*?\*/", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return _IN_STYLE.sub(resolved, _ICON_RULES.sub("", text))
+
+
+def with_one_style(page: str, folder: Path, static: Path) -> str:
+    """Join the style sheets of a page, which all have to be there before anything is painted."""
+    links = list(_STYLE.finditer(page))
+    if not links:
+        return page
+    text = "\n".join(style_text((folder / link[1]).resolve(), static) for link in links)
+    file = static / f"style-{hashlib.sha256(text.encode()).hexdigest()[:8]}.css"
+    file.write_text(text, encoding="utf-8")
+    one = f'<link rel="stylesheet" href="{content_root(page)}_static/{file.name}" />'
+    rest = _STYLE.sub("", page[links[0].end() :])
+    return page[: links[0].start()] + one + rest
+
+
 def with_widgets_apart(page: str, name: str, static: Path) -> str:
     """Move the state of the page's widgets into a file, and keep a place for each."""
     state = _STATE.search(page)
@@ -204,7 +237,7 @@ def with_sized_pictures(page: str, folder: Path) -> str:
     def sized(match: re.Match[str]) -> str:
         nonlocal seen
         source = re.search(r'src="([^":?#]+)', match[0])
-        if source is None or "width=" in match[0] or (folder / source[1]).suffix != ".png":
+        if source is None or "width=" in match[0] or "_static" in source[1] or (folder / source[1]).suffix != ".png":
             return match[0]
         with Image.open(folder / source[1]) as image:
             width, height = image.size
@@ -251,6 +284,7 @@ def finish(folder: Path, warn: Callable[[str], None] = print) -> int:
         page = with_formulas(pages[path], formulas, made, lambda text, name=name: warn(f"{name}: {text}"))  # type: ignore[misc]
         page = with_description(page)
         page = with_widgets_apart(with_settled_identifiers(page, name), name, folder / "_static")
+        page = with_one_style(page, path.parent, folder / "_static")
         page = with_light_scripts(page, path.parent, is_search=name == "search")
         page = with_sized_pictures(with_right_roles(with_theme_at_once(with_policy(page))), path.parent)
         path.write_text(page.replace("<html ", f"<html {DONE} ", 1), encoding="utf-8")

@@ -2,20 +2,30 @@
 (() => {
   const root = document.documentElement.dataset.content_root || "./";
 
-  // A box that scrolls takes the focus, so that arrow keys can scroll it; one that has room for all does not.
+  const whenIdle = window.requestIdleCallback ?? ((callback) => setTimeout(() => callback({ timeRemaining: () => 20 }), 100));
+
+  // A box that scrolls takes the focus, so that arrow keys can scroll it; one that has room for all does not. To look at all of
+  // them at once would lay out the whole page.
   const BOXES = "div.highlight pre, .output pre, .output.text_html, .pst-scrollable-table-container, mjx-container";
   const boxes = [...document.querySelectorAll(BOXES)];
+  const lookAt = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+    if (scrolls && getComputedStyle(box).overflow !== "visible") box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  let queue = [];
+  const step = (deadline) => {
+    while (queue.length && deadline.timeRemaining() > 5) lookAt(queue.pop());
+    if (queue.length) whenIdle(step);
+    else document.documentElement.dataset.boxes = "known";
+  };
   const look = () => {
-    for (const box of boxes) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-      if (scrolls && getComputedStyle(box).overflow !== "visible") box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    }
+    if (!queue.length) whenIdle(step);
+    queue = [...boxes].reverse();
   };
   window.addEventListener("load", look);
   window.addEventListener("resize", look);
   document.addEventListener("toggle", look, true); // a solution unfolds
-  document.addEventListener("click", () => requestAnimationFrame(look));
 
   const places = [...document.querySelectorAll(".widget-subarea")];
   if (!places.length) return;
@@ -35,19 +45,19 @@
     const style = document.createElement("link");
     style.rel = "stylesheet";
     style.href = `${root}_static/vendor/widgets.css`;
-    // before the book's own style, which has the last word
-    document.querySelector("link[href*='book.css']").before(style);
+    document.head.append(style);
     await load(document.documentElement.dataset.widgets);
     await load("_static/vendor/widgets.js");
   };
 
-  // They are 600 KB or more and nobody needs them to read on: they come when the reader draws near or does anything, else when the
-  // browser has nothing else to do.
-  const near = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && start(), {
+  // They are 300 KB or more, and nobody needs them to begin to read: the text comes first. Then they come when the reader draws near
+  // or does anything, else when the browser has nothing else to do.
+  const near = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && whenIdle(start), {
     rootMargin: "100% 0px",
   });
-  for (const place of places) near.observe(place);
   for (const event of ["keydown", "pointerdown", "beforeprint"]) window.addEventListener(event, start, { once: true });
-  const whenIdle = window.requestIdleCallback ?? ((callback) => setTimeout(callback, 500));
-  window.addEventListener("load", () => setTimeout(() => whenIdle(start), 1500));
+  window.addEventListener("load", () => {
+    for (const place of places) near.observe(place);
+    setTimeout(() => whenIdle(start), 2000);
+  });
 })();

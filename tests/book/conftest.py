@@ -128,6 +128,9 @@ class Watched:
         if widgets:
             self.page.keyboard.press("Shift")
             self.page.wait_for_function(_WIDGETS_STAND, arg=widgets, timeout=60_000)
+        self.page.wait_for_function(
+            "() => !document.querySelector('article') || document.documentElement.dataset.boxes === 'known'"
+        )
         return self.page
 
 

@@ -47,6 +47,8 @@ FOCUSED = """() => {
   const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
   return [element.getAttribute("aria-label") || element.innerText.trim() || element.title, shown, element.getAttribute("role")];
 }"""
+CUT_CELLS = """() => [...document.querySelectorAll(".cell")].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)
+  .map((cell) => cell.innerText.slice(0, 60))"""
 TRANSFERRED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
   .map((entry) => [entry.name, entry.encodedBodySize])"""
 
@@ -77,6 +79,7 @@ def layout_faults(page: Page) -> list[str]:
     width, room = page.evaluate("document.documentElement.scrollWidth"), (page.viewport_size or {})["width"]
     shift = page.evaluate("seen.shift")
     faults = [f"it scrolls sideways: {width} pixels wide on a screen of {room}"] if width > room else []
+    faults += [f"a cell is cut: {text}" for text in page.evaluate(CUT_CELLS)]
     return faults + ([f"it moved by {shift:.3f} while it came, more than {MOST_SHIFT}"] if shift > MOST_SHIFT else [])
 
 
