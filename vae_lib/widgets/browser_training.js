@@ -104,11 +104,12 @@ function drawDecoded(context, box, levels, shape, columns, scratch, ink) {
 
 /** The loss over the steps, the two landmarks, and a short line where the reader changed something. */
 function drawLoss(context, box, record, landmarks, settings, ink) {
+  const wide = box.width > 400;
   const top = 1.55 * landmarks.collapsed;
   const axes = new Axes(context, { ...box, xlim: [0, record.span()], ylim: [0.75 * landmarks.floor, top], ink });
-  axes.frame({ title: box.width < 400 ? "Loss, nats" : "Loss, nats per image", ticks: [0, record.span() / 2, record.span()], label: "" });
+  axes.frame({ title: wide ? "Loss, nats per image" : "Loss", ticks: [0, record.span() / 2, record.span()], label: "" });
   context.textAlign = "right";
-  context.fillText("gradient steps", box.x + box.width, box.y + box.height + 31);
+  context.fillText(wide ? "gradient steps" : "steps", box.x + box.width, box.y + box.height + 31);
   for (const [name, value] of [["mean image: a collapsed decoder", landmarks.collapsed], ["pixel floor", landmarks.floor]]) {
     axes.curve([0, record.span()], [value, value], { color: ink, width: 1, dash: [2, 3] });
     context.font = "12px sans-serif";

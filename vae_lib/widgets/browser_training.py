@@ -126,8 +126,8 @@ class BrowserTraining(LinkedWidget):
         shown = self.x[:100].reshape(-1, side, side)
         shown = np.concatenate([shown, np.zeros((100 - len(shown), side, side), np.float32)])
         centred = self.x - self.x.mean(axis=0)
-        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        codes = centred @ components.T  # (images, 2)
+        components = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]  # (pixels, 2), the two of most variance
+        codes = centred @ components  # (images, 2)
         figure = NotebookFigure(figsize=(8, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.imshow(shown.reshape(10, 10, side, side).swapaxes(1, 2).reshape(10 * side, 10 * side), cmap="gray", vmin=0, vmax=1)
