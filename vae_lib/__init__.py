@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from vae_lib.weights import pretrained as pretrained
     from vae_lib.weights import pretrained_registry as pretrained_registry
     from vae_lib.weights import save_weights as save_weights
+    from vae_lib.widgets.browser_training import BrowserTraining as BrowserTraining
     from vae_lib.widgets.elbo_balance import ElboBalance as ElboBalance
     from vae_lib.widgets.held_noise import HeldNoise as HeldNoise
     from vae_lib.widgets.kl_gaussians import KLGaussians as KLGaussians
@@ -91,6 +92,7 @@ _MODULE_OF = {
     "pretrained": "weights",
     "pretrained_registry": "weights",
     "save_weights": "weights",
+    "BrowserTraining": "widgets.browser_training",
     "ElboBalance": "widgets.elbo_balance",
     "HeldNoise": "widgets.held_noise",
     "KLGaussians": "widgets.kl_gaussians",

@@ -21,7 +21,7 @@ CHAPTERS = ["book/index", *re.findall(r"- file: (\S+)", (ROOT / "_toc.yml").read
 PAGES = ["index.html", "search.html", "genindex.html", "py-modindex.html"] + [f"{name}.html" for name in CHAPTERS]
 WITH_EXPLORER = ["book/index.html", "book/latent-explorer.html"]
 # by the sources, so that a page whose widget got lost in the build is missed here
-WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber("
+WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber(", "BrowserTraining("
 WITH_WIDGETS = [
     f"book/{path.stem}.html"
     for path in sorted((ROOT / "book").glob("*.md"))
