@@ -22,13 +22,14 @@ function inkSegment(pixels, size, a, b, radius) {
   }
 }
 
-/** The longer side of what was drawn, as a share of the square it was drawn in; 0 for a dot or nothing. */
-export function drawingExtent(strokes) {
-  const span = (k) => {
+/** The box around strokes: where it begins and its longer side. */
+function strokeBox(strokes) {
+  const sides = [0, 1].map((k) => {
     const all = strokes.flatMap((stroke) => stroke.map((point) => point[k]));
-    return all.length ? all.reduce((a, b) => Math.max(a, b)) - all.reduce((a, b) => Math.min(a, b)) : 0;
-  };
-  return Math.max(span(0), span(1));
+    const [low, high] = [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
+    return { middle: (low + high) / 2, length: high - low };
+  });
+  return { middle: sides.map((side) => side.middle), side: Math.max(sides[0].length, sides[1].length) };
 }
 
 /**
@@ -103,9 +104,16 @@ export function normaliseDigit(pixels, width, height, shape = { width: 28, heigh
   return image;
 }
 
-/** Strokes as the encoder wants to see them: drawn with a pen that suits their size, then prepared as MNIST was; null for none. */
+/**
+ * Strokes as the encoder wants to see them: drawn large or small, with a pen that suits their size, then prepared as MNIST was.
+ * strokes as for rasterise. Returns the image, row by row, or null if nothing is drawn.
+ */
 export function digitOfStrokes(strokes, shape = { width: 28, height: 28 }) {
+  const drawn = strokes.filter((stroke) => stroke.length);
+  if (!drawn.length) return null;
+  const { middle, side } = strokeBox(drawn);
+  const scale = 0.8 / Math.max(side, 0.05); // a dot stays a dot
+  const large = drawn.map((stroke) => stroke.map((point) => point.map((value, k) => 0.5 + scale * (value - middle[k]))));
   const size = 8 * Math.max(shape.width, shape.height);
-  const pen = PEN_SHARE * Math.max(drawingExtent(strokes), 0.1);
-  return normaliseDigit(rasterise(strokes, size, pen), size, size, shape);
+  return normaliseDigit(rasterise(large, size, 0.8 * PEN_SHARE), size, size, shape);
 }

@@ -6,9 +6,11 @@ const LEDGER = {
   step: 0.25, // of the coarsest lattice, which covers the prior's plane
   limit: 6, // half its side: the prior's mass beyond it is 4e-9
   nodes: 8, // of the Gauss–Hermite rule along each axis
-  negligible: 12, // nats below the highest point: what lies lower is left out
-  wary: 30, // the same, while the lattice may be too coarse for the posterior
-  tolerance: 0.02, // nats between two lattices, the finer of which is then far better
+  often: 4, // half the side of what is decoded beforehand on the next lattice
+  negligible: 10, // nats below the highest point: what lies lower is left out
+  wary: 30, // the same on the coarsest lattice, between whose points a posterior may be much higher
+  tolerance: 0.05, // nats by which log p(x) may differ between the last two lattices
+  between: 4, // points at which the density is read between two points of a lattice
   most: 12, // halvings: beyond it float32 cannot tell neighbouring points apart
   kept: 100000, // decoded points that are remembered
   samples: 64, // pairs of opposite samples for the reconstruction where there are more than two dimensions
@@ -159,11 +161,35 @@ class Lattice {
     return this.likelihood.dims === 1 ? moves.map((a) => [i + a, j]) : moves.flatMap((a) => moves.map((b) => [i + a, j + b]));
   }
 
-  /** log ∫ p(x, z) dz by the trapezoid rule, and the share of it that stands on the highest point. */
+  /** The cells in which the posterior lies, by their lowest corners. */
+  cells() {
+    const cells = new Map();
+    for (const [i, j] of this.high(LEDGER.negligible)) {
+      for (const [a, b] of this.likelihood.dims === 1 ? [[i, j], [i - 1, j]] : [[i, j], [i - 1, j], [i, j - 1], [i - 1, j - 1]]) {
+        cells.set((a + 2 ** 19) * 2 ** 20 + b + 2 ** 19, [a, b]);
+      }
+    }
+    return cells.values();
+  }
+
+  /** log ∫ p(x, z) dz of the cubic interpolation of log p(x, z), by the midpoint rule, and what share the highest point stands for. */
   sum() {
+    const times = LEDGER.between;
+    const weights = Array.from({ length: times }, (_, s) => cubicWeights((s + 0.5) / times));
+    const floor = this.highest - 2 * LEDGER.negligible;
+    const flat = this.likelihood.dims === 1;
+    const read = (i, j) => this.values.get((i + 2 ** 19) * 2 ** 20 + j + 2 ** 19) ?? floor;
     let total = 0;
-    for (const value of this.values.values()) total += Math.exp(value - this.highest);
-    return { logPx: this.highest + Math.log(total) + this.likelihood.dims * Math.log(this.step), peak: 1 / total };
+    for (const [i, j] of this.cells()) {
+      for (const across of weights) {
+        const rows = (flat ? [0] : [-1, 0, 1, 2]).map((b) => across.reduce((sum, w, a) => sum + w * read(i + a - 1, j + b), 0));
+        for (const upwards of flat ? [[1]] : weights) {
+          total += Math.exp(rows.reduce((sum, row, b) => sum + upwards[b] * row, -this.highest));
+        }
+      }
+    }
+    const points = total / times ** this.likelihood.dims;
+    return { logPx: this.highest + Math.log(points) + this.likelihood.dims * Math.log(this.step), peak: 1 / points };
   }
 }
 
@@ -185,31 +211,31 @@ function* fill(lattice, points) {
   }
 }
 
-/** The coarsest points: the prior's plane, and the code with its neighbours, wherever it lies. */
-function coarsePoints(lattice, mu) {
-  const reach = Math.round(LEDGER.limit / lattice.step);
+/** The points of a lattice on the prior's plane. */
+function planePoints(lattice) {
+  const reach = Math.round((lattice.level ? LEDGER.often : LEDGER.limit) / lattice.step);
   const axis = Array.from({ length: 2 * reach + 1 }, (_, i) => i - reach);
-  const plane = lattice.likelihood.dims === 1 ? axis.map((i) => [i, 0]) : axis.flatMap((i) => axis.map((j) => [i, j]));
-  return [...plane, ...nearCode(lattice, mu)];
+  return lattice.likelihood.dims === 1 ? axis.map((i) => [i, 0]) : axis.flatMap((i) => axis.map((j) => [i, j]));
 }
 
+/** The points of a lattice around the code, wherever it lies. */
 function nearCode(lattice, mu) {
   const clip = (value) => Math.max(-(2 ** 18), Math.min(2 ** 18, Math.round(value / lattice.step)));
   return lattice.around([clip(mu[0]), mu.length > 1 ? clip(mu[1]) : 0]);
 }
 
 /**
- * log p(x) = log ∫ p(x|z) p(z) dz by the trapezoid rule, which converges exponentially for smooth integrands that vanish at the
- * border (Trefethen and Weideman 2014, theorem 5.1). The step is halved near the posterior's mass until log p(x) stays.
+ * log p(x) = log ∫ p(x|z) p(z) dz. log p(x, z) is evaluated on a lattice and interpolated by cubics, which are nearly exact where it
+ * is nearly a parabola, as it is around a code; the step is halved near the posterior's mass until log p(x) stays.
  */
 function* integrate(likelihood, mu) {
   let lattice = new Lattice(likelihood, 0);
-  yield* fill(lattice, coarsePoints(lattice, mu));
+  yield* fill(lattice, [...planePoints(lattice), ...nearCode(lattice, mu)]);
   let { logPx, peak } = lattice.sum();
   for (let level = 1, change = Infinity; change > LEDGER.tolerance || peak > 0.5; level++) {
     if (level > LEDGER.most) return { lattice, logPx: NaN };
     const finer = new Lattice(likelihood, level);
-    const kept = lattice.high(peak > 0.1 ? LEDGER.wary : LEDGER.negligible);
+    const kept = lattice.high(level === 1 || peak > 0.5 ? LEDGER.wary : LEDGER.negligible);
     yield* fill(finer, [...kept.flatMap(([i, j]) => finer.around([2 * i, 2 * j])), ...nearCode(finer, mu)]);
     const next = finer.sum();
     change = Math.abs(next.logPx - logPx);
@@ -256,10 +282,28 @@ function posteriorGrid({ lattice, logPx }) {
 
 const likelihoods = new WeakMap();
 
+function likelihoodOf(decoder) {
+  if (!likelihoods.has(decoder)) likelihoods.set(decoder, new Likelihood(decoder));
+  return likelihoods.get(decoder);
+}
+
+/** Decode the two coarsest lattices on the prior's plane, which every image needs: a generator that yields after each point. */
+export function* prepareLedger(decoder) {
+  const likelihood = likelihoodOf(decoder);
+  if (likelihood.dims > 2) return;
+  likelihood.of(new Float32Array(decoder[decoder.length - 1].outputs));
+  for (const level of [0, 1]) {
+    const lattice = new Lattice(likelihood, level);
+    for (const [i, j] of planePoints(lattice)) {
+      lattice.add(i, j);
+      yield;
+    }
+  }
+}
+
 /** The ledger, step by step: a generator that yields after each decoded point, so that a page without workers can breathe. */
 export function* ledgerSteps(decoder, x, mu, logVar) {
-  if (!likelihoods.has(decoder)) likelihoods.set(decoder, new Likelihood(decoder));
-  const likelihood = likelihoods.get(decoder).of(x);
+  const likelihood = likelihoodOf(decoder).of(x);
   let reconstruction = 0;
   for (const { at, weight } of likelihood.points) {
     reconstruction -= weight * likelihood.at(at.map((value, k) => mu[k] + Math.exp(0.5 * logVar[k]) * value));
@@ -291,16 +335,20 @@ export function ledger(decoder, x, mu, logVar) {
 /** What a worker has to know, as text: these functions and what they hold to, and a listener. */
 export function ledgerWorkerSource() {
   const parts = [
-    addRows, forward, logPartition, gaussianKL, gaussHermite, standardPoints, Likelihood, Lattice, fill, coarsePoints, nearCode,
-    integrate, cubicWeights, enlarge, posteriorGrid, ledgerSteps, ledger,
+    addRows, forward, logPartition, gaussianKL, gaussHermite, standardPoints, Likelihood, Lattice, fill, planePoints, nearCode,
+    integrate, cubicWeights, enlarge, posteriorGrid, likelihoodOf, prepareLedger, ledgerSteps, ledger,
   ];
   return `
     const LEDGER = ${JSON.stringify(LEDGER)};
     const likelihoods = new WeakMap();
     ${parts.map(String).join("\n").replace(/^export /gm, "")}
     let decoder = null;
+    const prepare = (steps, end) => {
+      while (performance.now() < end) if (steps.next().done) return;
+      setTimeout(() => prepare(steps, performance.now() + 20));
+    };
     onmessage = ({ data }) => {
-      if (data.decoder) decoder = data.decoder;
+      if (data.decoder) prepare(prepareLedger((decoder = data.decoder)), 0);
       else postMessage(ledger(decoder, data.x, data.mu, data.logVar));
     };`;
 }
