@@ -128,7 +128,7 @@ def test_the_posterior_stands_where_it_is(vae, asked, browser):
     exact = vae_lib.exact_log_px(vae, asked[1][:IMAGES], tol=0.002).log_px
     for x, log_px, entry in zip(asked[1], exact, browser["ledgers"], strict=False):
         grid, values = entry["grid"], np.array(entry["posterior"]).reshape(entry["grid"]["n"], -1)
-        rows, columns = np.nonzero(values > values.max() - 5)
+        rows, columns = np.nonzero(values > values.max() - 3)  # what the outermost contour, of 95 % of the mass, encloses
         z = np.stack([grid["x0"] + columns * grid["step"], grid["y0"] + rows * grid["step"]], axis=1)
         difference = values[rows, columns] - (log_joint(vae, x.astype(float), z) - log_px)
         assert np.sqrt(np.mean(difference**2)) < 0.1

@@ -1,7 +1,7 @@
 // From the strokes of a pen to an image as MNIST was prepared: scaled to a box of 20 × 20, centred by its centre of mass.
 
 const DIGIT_BOX = 20 / 28; // of the image's sides: where MNIST's digits were fitted in
-const PEN_SHARE = 0.115; // of a drawing's longer side: about the pen of MNIST's writers
+const PEN_SHARE = 0.125; // of a drawing's longer side: about the pen of MNIST's writers
 
 function distanceToSegment(px, py, [ax, ay], [bx, by]) {
   const [dx, dy] = [bx - ax, by - ay];
