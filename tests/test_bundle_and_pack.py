@@ -1,4 +1,7 @@
-"""What travels to the browser: one module of JavaScript, and the weights of a chain of Dense layers as float16."""
+"""What travels to the browser: one module of JavaScript, and the weights of Dense layers: float16, or rounded."""
+
+import base64
+import gzip
 
 import keras
 import numpy as np
@@ -7,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 
-from vae_lib import TrainConfig, build_vae
+from vae_lib import TrainConfig, build_vae, pretrained
 from vae_lib.widgets import bundle as bundle_module
 from vae_lib.widgets.bundle import FOLDER, bundle
-from vae_lib.widgets.pack import pack_dense_layers, run_packed
+from vae_lib.widgets.pack import DECODER_BITS, pack_dense_layers, pack_encoder, run_packed, run_packed_encoder
 
 # ---- bundle ---------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +116,8 @@ def test_files_that_import_each_other_are_refused(folder):
 
 
 def unpack(description, weights):
-    """Read the bytes as network.js does."""
+    """Read the bytes of small layers as network.js does."""
+    assert not any(layer["rounded"] for layer in description)
     numbers, start, result = np.frombuffer(weights, "<f2").astype(float), 0, []
     for layer in description:
         count = layer["inputs"] * layer["outputs"]
@@ -146,8 +150,8 @@ def test_weights_come_back_to_11_bits():
     decoder = build_vae(TrainConfig(input_dim=6, hidden=(4,))).decoder
     description, weights = pack_dense_layers(decoder)
     assert description == [
-        {"inputs": 2, "outputs": 4, "activation": "relu"},
-        {"inputs": 4, "outputs": 6, "activation": "linear"},
+        {"inputs": 2, "outputs": 4, "activation": "relu", "rounded": False},
+        {"inputs": 4, "outputs": 6, "activation": "linear", "rounded": False},
     ]
     assert len(weights) == 2 * (2 * 4 + 4 + 4 * 6 + 6)
     for (kernel, bias, _), layer in zip(unpack(description, weights), decoder.layers[1:], strict=True):
@@ -208,3 +212,113 @@ def test_weights_that_float16_cannot_hold_are_refused(value, which):
     variable.assign(np.full(variable.shape, value))
     with pytest.raises(ValueError, match="logits: expected finite weights below 65,504, got others; was training stable"):
         pack_dense_layers(decoder)
+
+
+def read_bits(data, start, width):
+    """A whole number in two's complement from a string of bits, lowest first: the definition, one bit at a time."""
+    bits = [data[(start + k) // 8] >> ((start + k) % 8) & 1 for k in range(width)]
+    return sum(bit << k for k, bit in enumerate(bits[:-1])) - (bits[-1] << (width - 1))
+
+
+@pytest.fixture(scope="module")
+def rounded_decoder():
+    """A decoder whose last layer is large enough to be rounded, packed."""
+    decoder = build_vae(TrainConfig(input_dim=200, hidden=(64,), seed=2)).decoder
+    return decoder, *pack_dense_layers(decoder)
+
+
+def test_rounded_layers_are_laid_out_as_documented(rounded_decoder):
+    decoder, description, weights = rounded_decoder
+    assert [layer["rounded"] for layer in description] == [False, True]
+    at = 2 * 3 * 64
+    widths = np.frombuffer(weights, np.uint8, 200, at)
+    steps, bias = np.frombuffer(weights, "<f4", 400, at + 200).reshape(2, 200)
+    assert widths.mean() <= DECODER_BITS
+    assert len(weights) == at + 9 * 200 + -(-64 * int(widths.sum()) // 8)
+    np.testing.assert_array_equal(bias, decoder.layers[-1].get_weights()[1])
+    data, unit = weights[at + 9 * 200 :], 137
+    start = 64 * int(widths[:unit].sum())
+    column = [read_bits(data, start + i * int(widths[unit]), int(widths[unit])) * steps[unit] for i in range(64)]
+    hidden = np.maximum(np.random.default_rng(0).normal(size=(50, 2)) @ decoder.layers[1].get_weights()[0], 0)
+    exact = hidden @ decoder.layers[-1].get_weights()[0][:, unit]
+    np.testing.assert_allclose(hidden @ np.array(column), exact, atol=2e-3)
+
+
+def rounded_to_the_nearest(decoder, z):
+    """What a decoder gives whose large layer has 8 bits and a scale for each unit, in the ordinary way."""
+    w1, b1, w2, b2 = (array.astype(float) for array in decoder.get_weights())
+    scale = np.abs(w2).max(axis=0) / 127
+    return np.maximum(z @ w1 + b1, 0) @ (np.rint(w2 / scale) * scale) + b2
+
+
+def gzipped(*parts):
+    """Size in a page: bytes are embedded as base64, and pages travel gzipped."""
+    return sum(len(gzip.compress(base64.b64encode(part))) for part in parts)
+
+
+def test_the_shipped_networks_agree_with_keras_within_2e3_and_fit_in_900_kb(mnist_or_digits):
+    vae, data = pretrained("mnist-2d"), mnist_or_digits
+    decoder = pack_dense_layers(vae.decoder)
+    z = np.random.default_rng(0).standard_normal((1000, 2)).astype(np.float32)
+    sigmoid = lambda logits: 1 / (1 + np.exp(-np.asarray(logits, dtype=float)))  # noqa: E731
+    exact = sigmoid(vae.decoder(z))
+    error = np.abs(sigmoid(run_packed(*decoder, z)) - exact).max()
+    assert error < 2e-3 < 20 * error < np.abs(sigmoid(rounded_to_the_nearest(vae.decoder, z)) - exact).max()
+    # fitted to the last images, looked at with others; scikit-learn's 1,797 digits stand in for MNIST
+    encoder = pack_encoder(vae, data.x_test[-len(data.x_test) // 2 :][:2000])
+    x = data.x_test[: min(1000, len(data.x_test) // 2)]
+    for packed, exact in zip(run_packed_encoder(*encoder, x), vae.encoder(x), strict=True):
+        assert np.abs(packed - np.asarray(exact)).max() < (2e-3 if data.is_mnist else 1e-2)
+    assert gzipped(decoder[1], encoder[1]) < 900_000
+
+
+def test_an_encoder_without_images_takes_more_bytes_and_agrees_as_well():
+    vae = build_vae(TrainConfig(input_dim=300, hidden=(64,), seed=1))
+    x = np.random.default_rng(0).random((200, 300), dtype=np.float32)
+    fitted, unfitted = pack_encoder(vae.encoder, x), pack_encoder(vae)
+    assert len(fitted[1]) < len(unfitted[1])
+    for packed in (fitted, unfitted):
+        for numbers, exact in zip(run_packed_encoder(*packed, x), vae.encoder(x), strict=True):
+            np.testing.assert_allclose(numbers, exact, atol=5e-3)
+
+
+def test_a_small_encoder_and_one_of_two_hidden_layers():
+    for hidden in ((4,), (150, 80)):
+        vae = build_vae(TrainConfig(input_dim=90, latent_dim=3, hidden=hidden))
+        x = np.random.default_rng(0).random((40, 90), dtype=np.float32)
+        for numbers, exact in zip(run_packed_encoder(*pack_encoder(vae, x), x), vae.encoder(x), strict=True):
+            np.testing.assert_allclose(numbers, exact, atol=5e-3)
+
+
+def twisted(kind):
+    x = keras.Input((3,))
+    hidden = layers.Dense(4, "relu", name="hidden")(x)
+    if kind == "heads in a row":
+        mu = layers.Dense(2, name="mu")(hidden)
+        return keras.Model(x, [mu, layers.Dense(2, name="log_var")(mu)])
+    mu, log_var = layers.Dense(2, name="mu")(hidden), layers.Dense(2, name="log_var")(hidden)
+    return keras.Model(x, [mu, log_var, hidden])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: 3, "got int; give a VAE from build_vae"),
+        (lambda: build_vae(TrainConfig(input_dim=3, hidden=(4,))).decoder, "got Functional; give a VAE"),
+        (lambda: twisted("heads in a row"), "joined in another way"),
+        (lambda: twisted("three outputs"), "got Functional; give a VAE"),
+        (lambda: chain(layers.Dense(2), layers.Dropout(0.5, name="drop")), "'drop' of type Dropout"),
+    ],
+)
+def test_what_is_no_encoder_is_refused(make, message):
+    with pytest.raises(ValueError, match="expected an encoder: Dense layers") as caught:
+        pack_encoder(make())
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "images", [np.ones((2, 3)), np.ones(9), np.full((2, 9), 255.0), np.full((2, 9), np.nan), np.ones((0, 9))]
+)
+def test_images_of_another_form_are_refused(images):
+    with pytest.raises(ValueError, match=r"images: expected values from 0 to 1, \(images, 9\)"):
+        pack_encoder(build_vae(TrainConfig(input_dim=9, hidden=(4,))), images)

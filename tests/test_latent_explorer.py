@@ -6,12 +6,13 @@ import ipywidgets
 import keras
 import numpy as np
 import pytest
+import traitlets
 from ipywidgets.widgets.widget_link import Link
 
 from vae_lib import LatentExplorer, TrainConfig, build_vae
 from vae_lib.plots import DIGIT_COLORS
 from vae_lib.widgets.latent_explorer import LatentCanvas
-from vae_lib.widgets.pack import pack_dense_layers
+from vae_lib.widgets.pack import pack_dense_layers, run_packed_encoder
 
 RNG = np.random.default_rng(0)
 CODES, LABELS = RNG.normal(size=(30, 2)), np.arange(30) % 10
@@ -72,14 +73,113 @@ def test_a_moved_slider_is_read():
     assert explorer.z == (0.0, -2.2)
 
 
-def test_coordinates_without_a_slider_stay():
+def test_coordinates_without_a_slider_stay_until_z_is_set():
     explorer = LatentExplorer(make_vae(4), sliders=2, z=[0, 1, 2, 3])
-    explorer.z = [1, 1, 2, 3]
+    canvas, sliders = parts(explorer)
+    sliders[0].value = 1
     assert explorer.z == (1.0, 1.0, 2.0, 3.0)
-    assert parts(explorer)[0].start == [0.0, 1.0, 2.0, 3.0]
-    with pytest.raises(ValueError, match=r"z: expected \(2.0, 3.0\) in the coordinates without a slider, got \(2.0, 2.0\)"):
-        explorer.z = [1, 1, 2, 2]
-    assert explorer.z == (1.0, 1.0, 2.0, 3.0)
+    explorer.z = [1, 1, 2, 2.5]
+    assert explorer.z == (1.0, 1.0, 2.0, 2.5)
+    assert canvas.start == [1.0, 1.0, 2.0, 2.5]
+    canvas.start = [9.0, 9.0, 0.0, 0.5]  # as the browser does, for an image's code; the sliders have the first two
+    assert explorer.z == (1.0, 1.0, 0.0, 0.5)
+
+
+def test_z_and_image_can_be_observed():
+    explorer = LatentExplorer(VAE)
+    heard = []
+    explorer.observe(heard.append, ["z", "image"])
+    parts(explorer)[1][0].value = 1.5
+    assert [change["name"] for change in heard] == ["image", "z"]
+    assert heard[1]["new"] == (1.5, 0.0)
+    explorer.z = [-1, 2]  # two sliders move: z changes once
+    assert [change["new"] for change in heard if change["name"] == "z"] == [(1.5, 0.0), (-1.0, 2.0)]
+    decoded = keras.ops.sigmoid(VAE.decoder(np.array([[-1.0, 2.0]], np.float32)))
+    np.testing.assert_allclose(explorer.image, np.reshape(decoded, (3, 3)), atol=2e-3)
+    with pytest.raises(traitlets.TraitError, match="read-only"):
+        explorer.image = np.zeros((3, 3))
+
+
+IMAGES = RNG.integers(0, 256, size=(30, 9)) / 255
+
+
+def test_images_bring_codes_an_encoder_and_examples():
+    explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS)
+    canvas, sliders = parts(explorer)
+    mu, log_var = (np.asarray(part) for part in VAE.encoder(IMAGES.astype(np.float32)))
+    for packed, expected in ((canvas.codes, mu), (canvas.spreads, log_var)):
+        np.testing.assert_allclose(np.frombuffer(packed, "<f2").reshape(-1, 2), expected, rtol=2**-11, atol=2**-14)
+    for found, expected in zip(
+        run_packed_encoder(canvas.encoder_layers, canvas.encoder_weights, IMAGES), (mu, log_var), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert len(canvas.example_indices) == 30
+    np.testing.assert_array_equal(np.frombuffer(canvas.example_labels, np.uint8), np.tile(np.arange(10), 3))
+    levels = np.frombuffer(canvas.examples, np.uint8).reshape(30, 9)
+    np.testing.assert_allclose(levels / 255, IMAGES[canvas.example_indices], atol=1e-9)
+    place = explorer.children[-1]
+    assert type(place) is ipywidgets.Box
+    assert explorer.children == (canvas, *sliders, place)
+
+
+def test_without_images_no_encoder_travels():
+    for explorer in (LatentExplorer(VAE), LatentExplorer(VAE, codes=CODES, labels=LABELS)):
+        canvas, sliders = parts(explorer)
+        assert explorer.children == (canvas, *sliders)
+        assert canvas.encoder_weights == canvas.examples == canvas.thumbs == canvas.spreads == b""
+
+
+@pytest.mark.parametrize(("shape", "small"), [((3, 3), [3, 3]), ((64, 64), [32, 32]), ((40, 2), [20, 1])])
+def test_small_images_are_means_of_blocks_in_four_greys(shape, small):
+    pixels = shape[0] * shape[1]
+    images = np.random.default_rng(1).random((3, pixels))
+    canvas, _ = parts(LatentExplorer(make_vae(input_dim=pixels), images=images, labels=[0, 1, 2], image_shape=shape))
+    assert canvas.thumb_shape == small
+    unpacked = np.stack([np.frombuffer(canvas.thumbs, np.uint8) >> shift & 3 for shift in (0, 2, 4, 6)], axis=1).ravel()
+    factor = shape[0] // small[0]
+    for i, image in enumerate(images.reshape(3, *shape)):
+        for row in range(small[0]):
+            for column in range(small[1]):
+                block = image[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
+                found = unpacked[(i * small[0] + row) * small[1] + column] / 3
+                assert abs(found - block.mean()) <= 1 / 6 + 1e-9
+
+
+def test_encode_moves_the_point_and_shows_the_image():
+    explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS)
+    assert explorer.given is None
+    heard = []
+    explorer.observe(heard.append, ["z", "given"])
+    mu, log_var = explorer.encode(IMAGES[4].reshape(3, 3))
+    for found, expected in zip((mu, log_var), VAE.encoder(IMAGES[4:5].astype(np.float32)), strict=True):
+        np.testing.assert_allclose(found, np.asarray(expected)[0], atol=1e-5)
+    np.testing.assert_allclose(explorer.z, mu, atol=1e-6)
+    np.testing.assert_allclose(explorer.given, IMAGES[4].reshape(3, 3), atol=1e-6)
+    assert np.frombuffer(parts(explorer)[0].given, np.uint8).tolist() == np.round(255 * IMAGES[4]).tolist()
+    assert [change["name"] for change in heard] == ["given", "z"]
+    np.testing.assert_array_equal(explorer.encode(IMAGES[4])[0], mu)
+
+
+def test_a_code_beyond_the_sliders_stops_at_their_end():
+    explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS, limit=0.01)
+    mu, _ = explorer.encode(IMAGES[0])
+    assert np.abs(mu).max() > 0.01
+    np.testing.assert_allclose(explorer.z, np.clip(mu, -0.01, 0.01))
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros(8), np.zeros((9, 1)), np.full(9, 1.5), np.full(9, np.nan), "a", None, np.full(9, -0.1)]
+)
+def test_an_image_of_another_form_is_not_encoded(image):
+    explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS)
+    with pytest.raises(ValueError, match=r"image: expected \(3, 3\) or \(9,\) values in \[0, 1\]"):
+        explorer.encode(image)
+    assert explorer.given is None
+
+
+def test_without_an_encoder_nothing_is_encoded():
+    with pytest.raises(ValueError, match="encode: expected an explorer with an encoder"):
+        LatentExplorer(VAE, codes=CODES, labels=LABELS).encode(IMAGES[0])
 
 
 def test_a_vae_and_its_decoder_are_the_same_to_it():
@@ -163,6 +263,19 @@ BAD = {
     "codes beyond float16": ({"codes": CODES * 1e6, "labels": LABELS}, "codes: expected numbers up to 65,504"),
     "a label of 10": ({"codes": CODES, "labels": LABELS + 1}, "labels: expected digits from 0 to 9"),
     "a label of 0.5": ({"codes": CODES, "labels": LABELS * 0.5}, "labels: expected digits from 0 to 9"),
+    "images without labels": ({"images": IMAGES}, "expected codes"),
+    "images and codes": ({"images": IMAGES, "codes": CODES, "labels": LABELS}, "codes: expected none beside images"),
+    "images for a decoder alone": ({"model": VAE.decoder, "images": IMAGES, "labels": LABELS}, "images: expected a VAE"),
+    "images of other pixels": (
+        {"images": IMAGES[:, :8], "labels": LABELS},
+        r"images: expected \(images, 9\), 1 to 5,000 of them",
+    ),
+    "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images: expected"),
+    "too many images": ({"images": np.zeros((5001, 9)), "labels": np.zeros(5001, int)}, "1 to 5,000 of them, got"),
+    "images in words": ({"images": [["a"] * 9], "labels": [1]}, "images: expected"),
+    "images up to 255": ({"images": 255 * IMAGES, "labels": LABELS}, r"values in \[0, 1\], got .* divide by 255"),
+    "images that are NaN": ({"images": np.nan * IMAGES, "labels": LABELS}, r"values in \[0, 1\], got nan"),
+    "images on a line": ({"model": make_vae(1), "images": IMAGES, "labels": LABELS}, "at least 2 latent dimensions"),
     "labels in words": ({"codes": CODES[:2], "labels": ["one", "two"]}, "labels: expected digits from 0 to 9"),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(?P<name>[\w-]+\.js)";\n', flags=re.MULTILINE)
 _MODULE_SYNTAX = re.compile(r"^\s*(?:import\b|export\b).*", flags=re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?function |const |class )", flags=re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?function\*? |const |class )", flags=re.MULTILINE)
 
 
 def bundle(name: str) -> str:

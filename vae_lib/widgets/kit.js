@@ -25,12 +25,13 @@ export function showError(el, error) {
   message.textContent = `This widget cannot be shown: ${error.message}.`;
 }
 
-/** A context whose unit is the CSS pixel, sharp on this screen. */
+/** An empty context whose unit is the CSS pixel, sharp on this screen; the canvas gets new memory only where its size changes. */
 export function sharpContext(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
+  const size = [Math.round(width * ratio), Math.round(height * ratio)];
   const context = canvas.getContext("2d");
+  if (context.reset && canvas.width === size[0] && canvas.height === size[1]) context.reset();
+  else [canvas.width, canvas.height] = size;
   context.setTransform(canvas.width / width, 0, 0, canvas.height / height, 0, 0);
   return context;
 }
@@ -44,6 +45,19 @@ function onThemeChange(callback) {
   return () => {
     observer.disconnect();
     media.removeEventListener("change", callback);
+  };
+}
+
+/** Say something politely, to screen readers alone, once nothing new has come for half a second. Returns {say, stop}. */
+export function announcer(el) {
+  const region = element("div", { class: "vae-unseen", "aria-live": "polite" }, el);
+  let timer = 0;
+  return {
+    say(text) {
+      clearTimeout(timer);
+      if (region.textContent !== text) timer = setTimeout(() => (region.textContent = text), 500);
+    },
+    stop: () => clearTimeout(timer),
   };
 }
 

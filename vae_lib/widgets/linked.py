@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import anywidget
@@ -67,14 +67,22 @@ class LinkedWidget(ipywidgets.VBox):
         The anywidget that paints.
     sliders
         For each trait of the canvas its slider, from the top down.
+    below
+        What stands below the sliders.
     """
 
-    def __init__(self, canvas: anywidget.AnyWidget, sliders: Mapping[str, ipywidgets.FloatSlider]) -> None:
+    def __init__(
+        self,
+        canvas: anywidget.AnyWidget,
+        sliders: Mapping[str, ipywidgets.FloatSlider],
+        *,
+        below: Sequence[ipywidgets.Widget] = (),
+    ) -> None:
         self._canvas = canvas
         self._sliders = dict(sliders)
         # kept, for a link ends when it is forgotten
         self._links = [ipywidgets.jslink((control, "value"), (canvas, trait)) for trait, control in sliders.items()]
-        super().__init__([canvas, *sliders.values()])
+        super().__init__([canvas, *sliders.values(), *below])
         self.add_class("vae-widget-box")
 
     def _move(self, **values: float) -> None:

@@ -1,0 +1,224 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import vm from "node:vm";
+
+import {
+  bernoulliLogProb, crossFade, gaussHermite, gaussianKL, ledger, ledgerWorkerSource, makeLedgerWorker, prepareLedger, walk,
+} from "../../vae_lib/widgets/explorer_maths.js";
+
+const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) <= tolerance, `${a} is not within ${tolerance} of ${b}`);
+
+function layer(inputs, outputs, activation, kernel, bias) {
+  return {
+    inputs, outputs, activation, kernel: Float32Array.from(kernel), bias: Float32Array.from(bias), result: new Float32Array(outputs), used: new Int32Array(inputs),
+  };
+}
+
+/** A decoder of a few pixels from random numbers that are the same each time; scale makes its posteriors narrow. */
+function decoder(dims, pixels, scale) {
+  let state = 7;
+  const random = () => (state = (state * 48271) % 2147483647) / 2147483647 - 0.5;
+  const numbers = (n, factor) => Array.from({ length: n }, () => factor * random());
+  return [layer(dims, 24, "relu", numbers(24 * dims, 2), numbers(24, 2)), layer(24, pixels, "linear", numbers(24 * pixels, scale), numbers(pixels, 1))];
+}
+
+/** Two inputs, each of which goes straight to n pixels as its logit, times a slope: relu(z) − relu(−z) = z. */
+function straight(slope, n) {
+  const pixels = Array.from({ length: 2 * n }, (_, k) => k);
+  const kernel = [1, -1, 2, -2].flatMap((unit) => pixels.map((k) => (k % 2 === Math.abs(unit) - 1 ? Math.sign(unit) * slope : 0)));
+  return [layer(2, 4, "relu", [1, -1, 0, 0, 0, 0, 1, -1], [0, 0, 0, 0]), layer(4, 2 * n, "linear", kernel, pixels.map(() => 0))];
+}
+
+/** log of an integral over the line by brute force. */
+function logIntegral(f, low, high, n) {
+  const values = Array.from({ length: n }, (_, i) => f(low + ((i + 0.5) * (high - low)) / n));
+  const most = values.reduce((a, b) => Math.max(a, b));
+  return most + Math.log(values.reduce((sum, v) => sum + Math.exp(v - most), 0) * ((high - low) / n));
+}
+
+test("log p(x|z) is the sum over pixels, and does not overflow", () => {
+  near(bernoulliLogProb([1, 0, 0.25], [0.5, -2, 3]), -Math.log1p(Math.exp(-0.5)) - Math.log1p(Math.exp(-2)) + 0.75 - Math.log1p(Math.exp(3)), 1e-12);
+  near(bernoulliLogProb([1, 0], [1000, -1000]), 0, 1e-12);
+  near(bernoulliLogProb([0, 1], [1000, -1000]), -2000, 1e-9);
+  const many = new Float64Array(4096);
+  near(bernoulliLogProb(many, many), -4096 * Math.LN2, 1e-8);
+});
+
+test("the KL is 0 for the prior, and known elsewhere", () => {
+  assert.equal(gaussianKL([0, 0], [0, 0]), 0);
+  near(gaussianKL([1, -2], [0, 0]), 2.5, 1e-12);
+  near(gaussianKL([0], [-2]), (Math.exp(-2) - 1 + 2) / 2, 1e-12);
+});
+
+test("the Gauss–Hermite rule is exact for polynomials up to degree 2n − 1", () => {
+  for (const n of [1, 2, 5, 8]) {
+    const rule = gaussHermite(n);
+    let moment = 1; // E z^2k = (2k − 1)!!
+    for (let k = 0; 2 * k <= 2 * n - 1; k++) {
+      near(rule.reduce((sum, { node, weight }) => sum + weight * node ** (2 * k), 0), moment, 1e-9 * moment);
+      near(rule.reduce((sum, { node, weight }) => sum + weight * node ** (2 * k + 1), 0), 0, 1e-9 * moment);
+      moment *= 2 * k + 1;
+    }
+  }
+});
+
+for (const [slope, n] of [[0.5, 3], [3, 50], [40, 50]]) {
+  test(`log p(x) where the integral is a product of two, slope ${slope} in ${n} pixels a coordinate`, () => {
+    const x = Float32Array.from({ length: 2 * n }, (_, k) => (k % 2 ? 1 : 0.5)); // z₁ wants to be 0, z₂ to be large
+    const joint = (target) => (z) => n * (target * slope * z - Math.max(slope * z, 0) - Math.log1p(Math.exp(-Math.abs(slope * z)))) - 0.5 * (z * z + Math.log(2 * Math.PI));
+    const expected = logIntegral(joint(0.5), -9, 9, 200_000) + logIntegral(joint(1), -9, 9, 200_000);
+    near(ledger(straight(slope, n), x, [0, 1], [-1, -1]).logPx, expected, 0.05);
+  });
+}
+
+test("a posterior far narrower than the coarsest lattice is found and resolved", () => {
+  const n = 200;
+  const x = Float32Array.from({ length: 2 * n }, (_, k) => (k % 2 ? 0.2 : 0.9)); // z = ln 9 / 20, −ln 4 / 20
+  const { logPx, grid, posterior } = ledger(straight(20, n), x, [0.1, -0.07], [-8, -8]);
+  const joint = (target) => (z) => n * (target * 20 * z - Math.max(20 * z, 0) - Math.log1p(Math.exp(-Math.abs(20 * z)))) - 0.5 * (z * z + Math.log(2 * Math.PI));
+  near(logPx, logIntegral(joint(0.9), -1, 1, 400_000) + logIntegral(joint(0.2), -1, 1, 400_000), 0.05);
+  const highest = posterior.indexOf(posterior.reduce((a, b) => Math.max(a, b)));
+  near(grid.x0 + (highest % grid.n) * grid.step, Math.log(9) / 20, 0.01);
+  near(grid.y0 + Math.floor(highest / grid.n) * grid.step, -Math.log(4) / 20, 0.01);
+});
+
+test("the posterior's grid integrates to one, and the books balance", () => {
+  const network = decoder(2, 40, 3);
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  const entries = ledger(network, x, [0.4, -0.3], [-2, -1.5]);
+  const mass = entries.posterior.reduce((sum, value) => sum + Math.exp(value), 0) * entries.grid.step ** 2;
+  near(mass, 1, 0.02);
+  assert.equal(entries.posterior.length, entries.grid.n ** 2);
+  near(entries.elbo, -entries.reconstruction - entries.kl, 1e-12);
+  near(entries.gap, entries.logPx - entries.elbo, 1e-12);
+  near(entries.kl, gaussianKL([0.4, -0.3], [-2, -1.5]), 1e-12);
+  assert.ok(entries.gap > 0); // a KL
+});
+
+test("another image, and the first again: nothing is carried over; and no q moves log p(x)", () => {
+  const network = decoder(2, 40, 3);
+  const [a, b] = [0, 1].map((shift) => Float32Array.from({ length: 40 }, (_, k) => (k + shift) % 3 === 0));
+  const first = ledger(network, a, [0, 0], [0, 0]);
+  ledger(network, b, [1, 1], [-3, -3]);
+  assert.deepEqual(ledger(network, a, [0, 0], [0, 0]), first);
+  near(ledger(network, a, [30, 30], [-3, -3]).logPx, first.logPx, 0.05);
+  for (const _ of prepareLedger(network));
+  assert.deepEqual(ledger(network, a, [0, 0], [0, 0]), first);
+});
+
+test("one dimension: log p(x) but no plane; beyond two neither, but an ELBO", () => {
+  const x = Float32Array.from({ length: 30 }, (_, k) => k % 2);
+  const line = decoder(1, 30, 2);
+  const one = ledger(line, x, [0.2], [-1]);
+  assert.ok(one.gap > 0);
+  assert.deepEqual([one.posterior, one.grid], [null, null]);
+  const joint = (z) => {
+    const hidden = line[0].kernel.map((w, i) => Math.max(0, w * z + line[0].bias[i]));
+    const logits = x.map((_, j) => line[1].bias[j] + hidden.reduce((sum, h, i) => sum + h * line[1].kernel[i * 30 + j], 0));
+    return bernoulliLogProb(x, logits) - 0.5 * (z * z + Math.log(2 * Math.PI));
+  };
+  near(one.logPx, logIntegral(joint, -8, 8, 4000), 0.05);
+  const many = ledger(decoder(5, 30, 2), x, [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]);
+  assert.deepEqual([many.logPx, many.gap, many.posterior, many.grid], [null, null, null, null]);
+  assert.ok(many.elbo < 0 && many.kl === 0);
+});
+
+test("a decoder that has diverged gives NaN, not a page that hangs", () => {
+  const broken = decoder(2, 10, 1);
+  broken[1].bias.fill(NaN);
+  const entries = ledger(broken, new Float32Array(10).fill(1), [0, 0], [0, 0]);
+  assert.ok(Number.isNaN(entries.logPx));
+  assert.equal(entries.posterior, null);
+});
+
+test("the worker's source runs alone and gives the same ledger", () => {
+  const answers = [];
+  const alone = vm.createContext({ postMessage: (value) => answers.push(value), performance, setTimeout: (run) => run() });
+  vm.runInContext(ledgerWorkerSource(), alone);
+  const network = decoder(2, 40, 3);
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  alone.onmessage({ data: { decoder: network } });
+  alone.onmessage({ data: { x, mu: [0.4, -0.3], logVar: [-2, -1.5] } });
+  const expected = ledger(decoder(2, 40, 3), x, [0.4, -0.3], [-2, -1.5]);
+  assert.deepEqual(JSON.parse(JSON.stringify(answers)), JSON.parse(JSON.stringify([expected])));
+});
+
+test("without workers the ledger comes in slices; of many requests the first and the last are answered", async () => {
+  assert.equal(globalThis.Worker, undefined);
+  const network = decoder(2, 40, 3);
+  const { request, stop } = makeLedgerWorker(network);
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  const answers = await Promise.all([0, 0.1, 0.2, 0.3].map((mu) => request(x, [mu, 0], [-1, -1])));
+  assert.deepEqual(answers.map((answer) => answer !== null), [true, false, false, true]);
+  near(answers[3].elbo, ledger(network, x, [0.3, 0], [-1, -1]).elbo, 1e-5);
+  const late = request(x, [0, 0], [0, 0]);
+  stop();
+  assert.equal(await late, null);
+  assert.equal(await request(x, [0, 0], [0, 0]), null);
+});
+
+test("where a worker starts and then fails, the page goes on by itself", async () => {
+  const made = [];
+  globalThis.Worker = class {
+    constructor() {
+      made.push(this);
+      this.sent = [];
+    }
+    postMessage(message) {
+      this.sent.push(message);
+    }
+    terminate() {
+      this.ended = true;
+    }
+  };
+  try {
+    const { request, stop } = makeLedgerWorker(decoder(2, 40, 3));
+    const asked = request(new Float32Array(40), [0, 0], [0, 0]);
+    assert.equal(made[0].sent.length, 2); // the decoder, and the request
+    made[0].onerror({ preventDefault() {} });
+    assert.ok((await asked).logPx < 0);
+    assert.ok(made[0].ended);
+    stop();
+    assert.equal(made.length, 1);
+  } finally {
+    delete globalThis.Worker;
+  }
+});
+
+test("a worker that answers is asked one thing at a time, and ends with stop()", async () => {
+  let worker;
+  globalThis.Worker = class {
+    constructor() {
+      worker = this;
+      this.sent = [];
+    }
+    postMessage(message) {
+      this.sent.push(message);
+    }
+    terminate() {
+      this.ended = true;
+    }
+  };
+  try {
+    const { request, stop } = makeLedgerWorker(decoder(2, 4, 1));
+    const x = new Float32Array(4);
+    const [first, second, third] = [1, 2, 3].map((mu) => request(x, [mu, 0], [0, 0]));
+    assert.equal(worker.sent.length, 2);
+    assert.equal(await second, null);
+    worker.onmessage({ data: "one" });
+    assert.equal(await first, "one");
+    assert.deepEqual([...worker.sent.at(-1).mu], [3, 0]);
+    worker.onmessage({ data: "three" });
+    assert.equal(await third, "three");
+    stop();
+    assert.ok(worker.ended);
+  } finally {
+    delete globalThis.Worker;
+  }
+});
+
+test("a walk is a straight line, a cross-fade mixes pixels", () => {
+  assert.deepEqual([...walk([0, 1], [4, -1], 0.25)], [1, 0.5]);
+  assert.deepEqual([...walk([0, 1], [4, -1], 1)], [4, -1]);
+  assert.deepEqual([...crossFade([0, 1], [1, 0], 0.5)], [0.5, 0.5]);
+});
