@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import os
+import resource
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +153,31 @@ def test_a_read_only_folder(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*Permission denied"):
         save_weights(vae, tmp_path / "model.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_the_system_guards(tmp_path):
+    tmp_path.chmod(0o500)
+    guarded = Path("/proc/self") if os.access(tmp_path, os.W_OK) else tmp_path  # permissions do not bind root; /proc does
+    with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*; free space or choose another folder"):
+        save_weights(build_vae(SMALL), guarded / "model.npz")
+    tmp_path.chmod(0o700)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_system_cuts_short_leaves_the_old_one_and_nothing_else(saved):
+    """As above, but the system refuses: no file of this process may grow beyond 2,000 bytes."""
+    _, path = saved
+    before = path.read_bytes()
+    vae = build_vae(SMALL.replace(seed=1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*; free space or choose another folder"):
+            save_weights(vae, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.npz"]
+    assert path.read_bytes() == before
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, monkeypatch):
