@@ -170,8 +170,10 @@ def test_the_still_shows_the_image_the_codes_and_the_point():
     plane, axes = plots.explorer_still(PICTURES[:1], (0.5, -1.0), CODES, LABELS, limit=3.5).axes
     np.testing.assert_array_equal(image_of(axes), PICTURES[0].reshape(28, 28))
     assert axes.get_title() == "z = (0.50, -1.00)"
-    drawn = np.vstack([np.column_stack(line.get_data()) for line in plane.lines[:-1]])
+    drawn = np.vstack([np.column_stack(line.get_data()) for line in plane.lines[:-4]])
     np.testing.assert_array_equal(np.sort(drawn, axis=0), np.sort(CODES, axis=0))
+    for radius, circle in zip((1, 2, 3), plane.lines[-4:-1], strict=True):
+        np.testing.assert_allclose(np.hypot(*circle.get_data()), radius)
     assert np.column_stack(plane.lines[-1].get_data()).tolist() == [[0.5, -1.0]]
     assert plane.get_xlim() == plane.get_ylim() == (-3.5, 3.5)
 

@@ -65,9 +65,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
     for digit, x, y in digit_places(points, digits, apart=limit / 11):
         axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
-    angle = np.linspace(0, 2 * np.pi, 200)
-    for radius in (1, 2, 3):
-        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.35", lw=0.8)
+    _draw_prior(axes)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
     axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False)
     return figure
@@ -262,6 +260,7 @@ def explorer_still(
             plane.plot(*points[digits == digit].T, ".", ms=2, alpha=0.6, color=DIGIT_COLORS[digit])
         for digit, x, y in digit_places(points, digits, apart=limit / 8):
             plane.text(x, y, str(digit), fontweight="bold", ha="center", va="center")
+        _draw_prior(plane)
         plane.plot(*place[:2], "o", ms=10, mfc="none", mec="black", mew=2)
         plane.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     return figure
@@ -333,6 +332,13 @@ def check_codes(codes: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64
     if not np.isin(digits, np.arange(10)).all():
         raise ValueError(f"labels: expected digits from 0 to 9, got {sorted(set(digits.tolist()), key=str)[:12]}")
     return points, digits.astype(np.int64)
+
+
+def _draw_prior(axes: Any) -> None:
+    """Circles at 1, 2 and 3 σ of the prior."""
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for radius in (1, 2, 3):
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.35", lw=0.8)
 
 
 def _images(values: ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:

@@ -595,3 +595,40 @@ def test_the_state_of_the_page_is_as_light_as_promised() -> None:
 
 def test_the_page_runs_the_code_of_the_repository() -> None:
     assert canvas_state()[1] == bundle("latent_explorer.js")
+
+
+def state_of(explorer: vae_lib.LatentExplorer) -> dict[str, Any]:
+    """The same of an explorer that is on no page."""
+    values = {name: getattr(explorer._canvas, name) for name in explorer._canvas.keys if not name.startswith("_")}
+    plain = {
+        name: value
+        for name, value in values.items()
+        if not isinstance(value, bytes) and name not in ("layout", "tabbable", "tooltip")
+    }
+    buffers = {name: base64.b64encode(value).decode() for name, value in values.items() if isinstance(value, bytes)}
+    return {"plain": plain, "bytes": buffers}
+
+
+def test_more_dimensions_and_other_shapes(harness: Page) -> None:
+    """Three dimensions and images of 64 × 48: all but log p(x), which is a sum over the plane."""
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=64 * 48, latent_dim=3, hidden=(16,)))
+    images = np.random.default_rng(0).random((30, 64 * 48))
+    explorer = vae_lib.LatentExplorer(vae, images=images, labels=np.arange(30) % 10, image_shape=(64, 48))
+    harness.evaluate(HARNESS, [state_of(explorer), canvas_state()[1]])
+    harness.evaluate("window.model = makeModel(); show(model)")
+    region = open_panel(harness, "Ledger")
+    harness.get_by_role("radio").nth(13).click()
+    mu, log_var = (np.asarray(part)[0] for part in vae.encoder(images[13:14].astype(np.float32)))
+    z = harness.evaluate("[0, 1, 2].map((i) => model.get(`z${i}`))")
+    np.testing.assert_allclose(z, mu, atol=0.0051)
+    line = region.locator(".vae-explorer-sums")
+    line.get_by_text("−ELBO").wait_for(timeout=SUMMED)
+    reconstruction, kl, minus_elbo = numbers(line.inner_text())
+    assert "only where the latent space has two dimensions" in line.inner_text()
+    assert kl == pytest.approx(float(np.asarray(gaussian_kl(mu[None], log_var[None]))[0]), abs=0.01)
+    assert reconstruction + kl == pytest.approx(minus_elbo, abs=0.011)
+    assert harness.locator(".vae-explorer-digit").evaluate("canvas => [canvas.height, canvas.width]") == [64, 48]
+    region = open_panel(harness, "Walk")
+    region.get_by_role("slider").fill("0.5")
+    harness.wait_for_timeout(FRAME)
+    assert "50 % of the way" in region.locator(".vae-readout").inner_text()

@@ -151,8 +151,8 @@ class LatentExplorer(LinkedWidget):
 
         Returns
         -------
-        mu, log_var
-            Of q(z|x), each (latent_dim,).
+        ndarray
+            Two of them, mu and log_var of q(z|x), each (latent_dim,).
 
         Raises
         ------
