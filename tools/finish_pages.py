@@ -219,7 +219,7 @@ def with_sized_pictures(page: str, folder: Path) -> str:
             width, height = image.size
         seen += 1
         lazy = ' loading="lazy"' if seen > 1 else ""
-        return f'<img width="{width}" height="{height}"{lazy} decoding="async"' + match[0].removeprefix("<img")
+        return f'<img width="{width}" height="{height}"{lazy}' + match[0].removeprefix("<img")
 
     return re.sub(r"<img\b[^>]*>", sized, page)
 
