@@ -95,6 +95,21 @@ def test_the_state_of_widgets_moves_into_a_file(folder: Path) -> None:
     assert json.loads(text.removeprefix("globalThis.vaeWidgetState = ").rstrip(";\n")) == {"state": {}}
 
 
+def test_random_identifiers_of_widgets_become_the_same_in_each_build(folder: Path) -> None:
+    results = []
+    for old in ("0123456789abcdef" * 2, "fedcba9876543210" * 2):
+        text = PAGE.replace('{"state": {}}', f'{{"state": {{"{old}": {{"model_name": "A"}}}}}}').replace(
+            '"model_id": "a"', f'"model_id": "{old}"'
+        )
+        (folder / "book" / "a.html").write_text(text, encoding="utf-8")
+        finish_pages.finish(folder)
+        results.append([(folder / name).read_text(encoding="utf-8") for name in ("book/a.html", "_static/widgets/book-a.js")])
+        assert all(old not in text for text in results[-1])
+    assert results[0] == results[1]
+    (identifier,) = json.loads(results[0][1].removeprefix("globalThis.vaeWidgetState = ").rstrip(";\n"))["state"]
+    assert f'{{"model_id": "{identifier}"}}' in results[0][0]
+
+
 def test_style_sheets_become_one(folder: Path) -> None:
     finish_pages.finish(folder)
     (style,) = (folder / "_static").glob("style-*.css")

@@ -43,6 +43,7 @@ _FORMULA = re.compile(
 )
 _NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
 _STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
+_IDENTIFIER = re.compile(r'"([0-9a-f]{32})": ?\{\s*"model_name"')
 _VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
 _ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
 _PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
@@ -192,10 +193,16 @@ def with_one_style(page: str, folder: Path, static: Path) -> str:
 
 
 def with_widgets_apart(page: str, name: str, static: Path) -> str:
-    """Move the state of the page's widgets into a file, and keep a place for each."""
-    state = _STATE.search(page)
-    if state is None:
+    """Move the state of the page's widgets into a file, and keep a place for each.
+
+    Their random identifiers become others that follow from the page's name and their order: two builds give the same bytes.
+    """
+    if not (random := _STATE.search(page)):
         return page
+    new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(random[1]))}
+    page = re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", lambda match: new.get(match[0], match[0]), page)
+    state = _STATE.search(page)
+    assert state is not None
     text = f"globalThis.vaeWidgetState = {state[1].strip()};\n"
     file = static / "widgets" / f"{name.replace('/', '-')}.js"
     file.parent.mkdir(exist_ok=True)
