@@ -88,7 +88,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_cache_path)
     app.connect("doctree-read", let_links_reach_terms)
-    app.connect("build-finished", finish, priority=900)  # after all who write pages
+    app.connect("build-finished", finish, priority=850)  # after those who write pages, before those who pack them
     app.add_html_math_renderer("typeset", (html_visit_math, None), (html_visit_displaymath, None))
     app.add_post_transform(StaticPictures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

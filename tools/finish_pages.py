@@ -44,8 +44,7 @@ _FORMULA = re.compile(
 )
 _NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
 _STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
-_IDENTIFIER = re.compile(r'(?<=")[0-9a-f]{32}(?=": ?\{\s*"model_name")')
-_HEXADECIMAL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_IDENTIFIER = re.compile(r'"([0-9a-f]{32})": ?\{\s*"model_name"')
 _VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
 _ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
 _PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
@@ -169,27 +168,6 @@ def with_light_scripts(page: str, folder: Path, *, is_search: bool) -> str:
     return re.sub(r"<script (?=[^>]*src=)(?![^>]*defer)", "<script defer ", page)
 
 
-def with_settled_identifiers(text: str, page: str) -> str:
-    """Replace the random identifiers of widgets by others that follow from the page's name and their order.
-
-    Parameters
-    ----------
-    text
-        A written page.
-    page
-        Its name.
-
-    Returns
-    -------
-    str
-        The page; the same whatever identifiers it came with.
-    """
-    if not (state := _STATE.search(text)):
-        return text
-    new = {old: hashlib.sha256(f"{page} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(state[0]))}
-    return _HEXADECIMAL.sub(lambda match: new.get(match[0], match[0]), text)
-
-
 def style_text(file: Path, static: Path) -> str:
     """Return a style sheet with those that it imports, its addresses as seen from the folder of all."""
 
@@ -216,10 +194,16 @@ def with_one_style(page: str, folder: Path, static: Path) -> str:
 
 
 def with_widgets_apart(page: str, name: str, static: Path) -> str:
-    """Move the state of the page's widgets into a file, and keep a place for each."""
-    state = _STATE.search(page)
-    if state is None:
+    """Move the state of the page's widgets into a file, and keep a place for each.
+
+    Their random identifiers become others that follow from the page's name and their order: two builds give the same bytes.
+    """
+    if not (random := _STATE.search(page)):
         return page
+    new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(random[1]))}
+    page = re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", lambda match: new.get(match[0], match[0]), page)
+    state = _STATE.search(page)
+    assert state is not None
     text = f"globalThis.vaeWidgetState = {state[1].strip()};\n"
     file = static / "widgets" / f"{name.replace('/', '-')}.js"
     file.parent.mkdir(exist_ok=True)
@@ -243,7 +227,7 @@ def with_sized_pictures(page: str, folder: Path) -> str:
             width, height = image.size
         seen += 1
         lazy = ' loading="lazy"' if seen > 1 else ""
-        return f'<img width="{width}" height="{height}"{lazy} decoding="async"' + match[0].removeprefix("<img")
+        return f'<img width="{width}" height="{height}"{lazy}' + match[0].removeprefix("<img")
 
     return re.sub(r"<img\b[^>]*>", sized, page)
 
@@ -256,6 +240,7 @@ def redirect(target: str, title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1.0" />\n'
         f'<meta http-equiv="refresh" content="0; url={target}" />\n<link rel="canonical" href="{target}" />\n'
+        '<link rel="icon" href="_static/favicon.svg" />\n'
         f'<title>{title}</title>\n<meta name="description" content="{title}: to the first page." />\n</head>\n'
         f'<body>\n<main><h1>{title}</h1>\n<p><a href="{target}">To the first page</a></p></main>\n</body>\n</html>\n'
     )
@@ -283,7 +268,7 @@ def finish(folder: Path, warn: Callable[[str], None] = print) -> int:
         name = path.relative_to(folder).with_suffix("").as_posix()
         page = with_formulas(pages[path], formulas, made, lambda text, name=name: warn(f"{name}: {text}"))  # type: ignore[misc]
         page = with_description(page)
-        page = with_widgets_apart(with_settled_identifiers(page, name), name, folder / "_static")
+        page = with_widgets_apart(page, name, folder / "_static")
         page = with_one_style(page, path.parent, folder / "_static")
         page = with_light_scripts(page, path.parent, is_search=name == "search")
         page = with_sized_pictures(with_right_roles(with_theme_at_once(with_policy(page))), path.parent)

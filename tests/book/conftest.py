@@ -87,7 +87,7 @@ window.seen = { shift: 0, policy: [] };
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
-document.addEventListener("securitypolicyviolation", (event) => seen.policy.push(event.blockedURI));
+document.addEventListener("securitypolicyviolation", (event) => seen.policy.push(event.effectiveDirective));
 """
 _WIDGETS_STAND = """(count) => {
   const boxes = [...document.querySelectorAll(".vae-widget-box")];

@@ -8,7 +8,6 @@ import xml.etree.ElementTree
 import zipfile
 from pathlib import Path
 
-import finish_pages
 import nbformat
 import notebooks
 import page_extension
@@ -150,15 +149,6 @@ def test_the_sitemap_lists_every_chapter_at_the_published_address(html: Path) ->
 )
 def test_the_published_address_follows_from_the_repository(repository: str, address: str) -> None:
     assert page_extension.pages_address(repository) == address
-
-
-def test_identifiers_of_widgets_do_not_change_from_build_to_build() -> None:
-    state = '<script type="application/vnd.jupyter.widget-state+json">{"state": {"%s": {"model_name": "A"}}}</script>%s'
-    names = ["a" * 32, "0123456789abcdef" * 2]
-    first, second = (finish_pages.with_settled_identifiers(state % (name, name), "p.html") for name in names)
-    assert first == second
-    assert names[0] not in first
-    assert finish_pages.with_settled_identifiers(first, "p.html") == first
 
 
 def test_the_citation_is_complete() -> None:
