@@ -1,6 +1,7 @@
 """Evaluation against closed forms, scipy's quadrature, NumPy in double precision, and one estimate against another."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 import vae_lib
-from vae_lib import evaluation
+from vae_lib import (
+    TrainConfig,
+    active_units,
+    build_vae,
+    elbo,
+    evaluation,
+    exact_log_px,
+    iwae_bound,
+    posterior_on_grid,
+    with_label,
+)
 from vae_lib.gaussian import gaussian_kl
 
 SEEDS = 16
@@ -429,3 +440,59 @@ def test_a_variance_needs_two_images():
     vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
     with pytest.raises(ValueError, match=r"x: expected at least two images, got one; .* give a whole test set"):
         vae_lib.active_units(vae, GOOD[:1])
+
+
+# ---- conditional models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """A conditional VAE with weights that matter, images in the order of no label, and what each label makes of them."""
+    vae = build_vae(TrainConfig(input_dim=12, latent_dim=2, hidden=(8,), classes=3, seed=5))
+    rng = np.random.default_rng(2)
+    for variable in vae.trainable_variables:
+        variable.assign(rng.normal(scale=0.3, size=variable.shape))
+    return vae, rng.random((30, 12), dtype=np.float32), rng.permutation(np.arange(30) % 3)
+
+
+def test_the_elbo_of_a_conditional_vae_is_that_of_its_networks_with_the_label(conditional):
+    vae, x, labels = conditional
+    y = np.eye(3, dtype=np.float32)[labels]
+    mu, log_var = (np.asarray(value) for value in vae.encoder([x, y]))
+    terms = elbo(vae, x, labels=labels, samples=400)
+    np.testing.assert_allclose(terms.kl, 0.5 * (np.exp(log_var) + mu**2 - 1 - log_var).sum(axis=1), rtol=1e-4)
+    draws = []
+    for eps in np.random.default_rng(0).standard_normal((400, 30, 2)).astype(np.float32):
+        logits = np.asarray(vae.decoder([mu + np.exp(log_var / 2) * eps, y]), float)
+        draws.append((np.logaddexp(0, logits) - x * logits).sum(axis=1))
+    spread = np.std(draws, axis=0, ddof=1) * np.sqrt(2 / 400)
+    assert (np.abs(terms.reconstruction - np.mean(draws, axis=0)) < 5 * spread).all()
+
+
+def test_with_one_label_each_measure_is_that_of_the_ordinary_vae(conditional):
+    vae, x, labels = conditional
+    fixed, of_one = with_label(vae, 1), np.ones(30, int)
+    for one, other in zip(elbo(vae, x, labels=of_one), elbo(fixed, x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(iwae_bound(vae, x, k=7, labels=of_one), iwae_bound(fixed, x, k=7))
+    np.testing.assert_array_equal(active_units(vae, x, labels=of_one).variance, active_units(fixed, x).variance)
+    mixed = iwae_bound(vae, x, k=4000, labels=labels)
+    for label in range(3):  # put back in order: the bound of each label's images is near log p(x|label)
+        exact = exact_log_px(with_label(vae, label), x[labels == label]).log_px
+        np.testing.assert_allclose(mixed[labels == label], exact, atol=0.2)
+
+
+@pytest.mark.parametrize("measure", [elbo, partial(iwae_bound, k=2), active_units])
+def test_labels_are_asked_for_and_refused(conditional, measure):
+    vae, x, labels = conditional
+    with pytest.raises(ValueError, match="labels: expected 30 whole numbers from 0 to 2, got none"):
+        measure(vae, x)
+    with pytest.raises(ValueError, match="labels: expected none, for the model is not conditional"):
+        measure(with_label(vae, 0), x, labels=labels)
+
+
+@pytest.mark.parametrize("measure", [exact_log_px, posterior_on_grid])
+def test_grids_are_for_one_label_at_a_time(conditional, measure):
+    vae, x, _ = conditional
+    with pytest.raises(ValueError, match=r"not conditional; give with_label\(vae, label\) and the images with that label"):
+        measure(vae, x)

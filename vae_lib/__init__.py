@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from vae_lib.model import VAE as VAE
     from vae_lib.model import Sampling as Sampling
     from vae_lib.model import build_vae as build_vae
+    from vae_lib.model import with_label as with_label
     from vae_lib.objective import ElboTerms as ElboTerms
     from vae_lib.objective import batch_loss as batch_loss
     from vae_lib.objective import bernoulli_log_prob as bernoulli_log_prob
     from vae_lib.objective import elbo_terms as elbo_terms
+    from vae_lib.objective import free_bits_kl as free_bits_kl
+    from vae_lib.objective import kl_weight as kl_weight
     from vae_lib.recording import Snapshot as Snapshot
     from vae_lib.recording import TrainingRecorder as TrainingRecorder
     from vae_lib.tiny import DiscreteWorld as DiscreteWorld
@@ -74,10 +77,13 @@ _MODULE_OF = {
     "VAE": "model",
     "Sampling": "model",
     "build_vae": "model",
+    "with_label": "model",
     "ElboTerms": "objective",
     "batch_loss": "objective",
     "bernoulli_log_prob": "objective",
     "elbo_terms": "objective",
+    "free_bits_kl": "objective",
+    "kl_weight": "objective",
     "plots": "plots",
     "Snapshot": "recording",
     "TrainingRecorder": "recording",

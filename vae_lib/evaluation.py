@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import keras
@@ -18,8 +18,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from vae_lib.gaussian import Tensor
+from vae_lib.model import with_label
 from vae_lib.objective import ElboTerms, elbo_terms
-from vae_lib.training import check_images
+from vae_lib.training import check_images, check_labels
 
 if TYPE_CHECKING:
     from vae_lib.model import VAE
@@ -72,7 +73,7 @@ class ActiveUnits(NamedTuple):
     """Variance over images of the posterior mean, (latent_dim,)."""
 
 
-def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) -> ElboTerms:
+def elbo(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, samples: int = 10, seed: int = 0) -> ElboTerms:
     """Estimate the ELBO of each image from several samples of z.
 
     Parameters
@@ -81,6 +82,8 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
         A trained model.
     x
         Images, (images, input_dim), values in [0, 1].
+    labels
+        For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     samples
         Samples of z for each image, ≥ 1; the reconstruction is their mean, the KL is exact.
     seed
@@ -94,7 +97,7 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
     Raises
     ------
     ValueError
-        If `x` has the wrong form or `samples` is below 1.
+        If `x` has the wrong form, `samples` is below 1, or labels are missing or superfluous.
 
     References
     ----------
@@ -102,12 +105,16 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
     """
     x = check_images(x, vae.config.input_dim)
     _check_count("samples", samples)
+    groups = _by_label(vae, x, labels)
+    if vae.config.classes:
+        terms = [np.stack(elbo(one, x[rows], samples=samples, seed=seed)) for one, rows in groups]
+        return ElboTerms(*_in_order(terms, groups, axis=1))
     noise = keras.random.SeedGenerator(seed)
     parts = [_batch_elbo(vae, x[start : start + _BATCH], samples, noise) for start in range(0, len(x), _BATCH)]
     return ElboTerms(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Floats:
+def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, seed: int = 0) -> Floats:
     """Estimate the importance-weighted bound on log p(x): log of the mean of k weights p(x, z) / q(z|x), z drawn from q(z|x).
 
     For k = 1 its expectation is the ELBO; with k it rises towards log p(x).
@@ -120,6 +127,8 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
         Images, (images, input_dim), values in [0, 1].
     k
         Samples of z for each image, ≥ 1; memory does not grow with it.
+    labels
+        For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     seed
         Seeds the samples.
 
@@ -131,7 +140,7 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
     Raises
     ------
     ValueError
-        If `x` has the wrong form or `k` is below 1.
+        If `x` has the wrong form, `k` is below 1, or labels are missing or superfluous.
 
     References
     ----------
@@ -139,6 +148,9 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
     """
     x = check_images(x, vae.config.input_dim)
     _check_count("k", k)
+    groups = _by_label(vae, x, labels)
+    if vae.config.classes:
+        return _in_order([iwae_bound(one, x[rows], k=k, seed=seed) for one, rows in groups], groups)
     mu, log_var = _codes(vae, x)
     noise = np.random.default_rng(seed)
     log_likelihood = _LogLikelihood.of(vae)
@@ -248,7 +260,7 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     return PosteriorGrid(axis, log_density.reshape(-1, *[points] * dims))
 
 
-def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -> ActiveUnits:
+def active_units(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, threshold: float = 0.01) -> ActiveUnits:
     """Count the latent dimensions whose posterior mean varies from image to image: Var over x of E_q[z] above a threshold.
 
     Parameters
@@ -257,6 +269,8 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
         A trained model.
     x
         Images, (images, input_dim), values in [0, 1], at least two.
+    labels
+        For a conditional VAE: the label of each image, (images,).
     threshold
         The variance above which a dimension counts, ≥ 0; the prior's own variance is 1.
 
@@ -268,7 +282,7 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
     Raises
     ------
     ValueError
-        If `x` has the wrong form or fewer than two images, or `threshold` is negative.
+        If `x` has the wrong form or fewer than two images, `threshold` is negative, or labels are missing or superfluous.
 
     References
     ----------
@@ -279,7 +293,9 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
         raise ValueError("x: expected at least two images, got one; a variance over images needs more, give a whole test set")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)) or not 0 <= threshold < math.inf:
         raise ValueError(f"threshold: expected a finite variance of at least 0, got {threshold!r}; 0.01 is usual")
-    variance = _codes(vae, x)[0].var(axis=0, dtype=np.float64)
+    groups = _by_label(vae, x, labels)
+    mu = _in_order([_codes(one, x[rows])[0] for one, rows in groups], groups)
+    variance = mu.var(axis=0, dtype=np.float64)
     return ActiveUnits(int((variance > threshold).sum()), variance)
 
 
@@ -288,7 +304,23 @@ def _check_count(name: str, value: object, *, least: int = 1) -> None:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
+def _by_label(vae: VAE, x: Floats, labels: Any) -> list[tuple[VAE, Any]]:
+    """Return for each label that occurs the VAE that the model is for it, and its images; else the model and all of them."""
+    digits = check_labels(labels, len(x), vae.config.classes)
+    if not vae.config.classes:
+        return [(vae, np.arange(len(x)))]
+    return [(with_label(vae, int(digit)), np.flatnonzero(digits == digit)) for digit in np.unique(digits)]
+
+
+def _in_order(parts: list[Floats], groups: list[tuple[VAE, Any]], axis: int = 0) -> Floats:
+    """Put what was measured label by label back into the order of the images."""
+    order = np.argsort(np.concatenate([rows for _, rows in groups]))
+    return np.concatenate(parts, axis=axis).take(order, axis=axis)
+
+
 def _check_latent_dim(vae: VAE) -> int:
+    if vae.config.classes:
+        raise ValueError("vae: expected one that is not conditional; give with_label(vae, label) and the images with that label")
     dims = vae.config.latent_dim
     if dims > 2:
         raise ValueError(f"vae: expected at most 2 latent dimensions, got {dims}: a grid cannot cover more; use iwae_bound")

@@ -177,8 +177,8 @@ def _read(path: Path) -> tuple[TrainConfig, dict[str, NDArray[Any]]]:
 
 def _count(config: TrainConfig) -> int:
     """Count the weights of a model of this configuration without building it."""
-    layers = [*pairwise((config.input_dim, *config.hidden)), *[(config.hidden[-1], config.latent_dim)] * 2]
-    layers += pairwise((config.latent_dim, *config.hidden[::-1], config.input_dim))
+    layers = [*pairwise((config.input_dim + config.classes, *config.hidden)), *[(config.hidden[-1], config.latent_dim)] * 2]
+    layers += pairwise((config.latent_dim + config.classes, *config.hidden[::-1], config.input_dim))
     return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
 
