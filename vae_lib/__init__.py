@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from vae_lib.objective import elbo_terms as elbo_terms
     from vae_lib.objective import free_bits_kl as free_bits_kl
     from vae_lib.objective import kl_weight as kl_weight
+    from vae_lib.quality import SampleQuality as SampleQuality
+    from vae_lib.quality import frechet_distance as frechet_distance
+    from vae_lib.quality import sample_quality as sample_quality
+    from vae_lib.quality import train_classifier as train_classifier
     from vae_lib.recording import Snapshot as Snapshot
     from vae_lib.recording import TrainingRecorder as TrainingRecorder
     from vae_lib.tiny import DiscreteWorld as DiscreteWorld
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from vae_lib.weights import pretrained as pretrained
     from vae_lib.weights import pretrained_registry as pretrained_registry
     from vae_lib.weights import save_weights as save_weights
+    from vae_lib.widgets.conditional_explorer import ConditionalExplorer as ConditionalExplorer
     from vae_lib.widgets.elbo_balance import ElboBalance as ElboBalance
     from vae_lib.widgets.held_noise import HeldNoise as HeldNoise
     from vae_lib.widgets.kl_gaussians import KLGaussians as KLGaussians
@@ -85,6 +90,10 @@ _MODULE_OF = {
     "free_bits_kl": "objective",
     "kl_weight": "objective",
     "plots": "plots",
+    "SampleQuality": "quality",
+    "frechet_distance": "quality",
+    "sample_quality": "quality",
+    "train_classifier": "quality",
     "Snapshot": "recording",
     "TrainingRecorder": "recording",
     "DiscreteWorld": "tiny",
@@ -97,6 +106,7 @@ _MODULE_OF = {
     "pretrained": "weights",
     "pretrained_registry": "weights",
     "save_weights": "weights",
+    "ConditionalExplorer": "widgets.conditional_explorer",
     "ElboBalance": "widgets.elbo_balance",
     "HeldNoise": "widgets.held_noise",
     "KLGaussians": "widgets.kl_gaussians",
