@@ -211,6 +211,28 @@ def test_labels_for_a_vae_that_has_none():
         trained(CONFIG, IMAGES, labels=np.zeros(100, int))
 
 
+def test_an_epoch_is_traced_and_compiled_once(monkeypatch):
+    traced = []
+    terms = training._terms
+    monkeypatch.setattr(training, "_terms", lambda *arguments: traced.append(1) or terms(*arguments))
+    _, history = trained(CONFIG.replace(epochs=3), IMAGES)
+    assert len(history) == 3
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+def test_images_become_a_tensor_whatever_their_alignment_and_keep_their_values(offset):
+    memory = np.zeros(7 * 5 + offset, np.float32)
+    x = memory[offset:].reshape(7, 5)
+    x[:] = np.random.default_rng(0).random((7, 5))
+    expected = x.copy()
+    x.flags.writeable = False  # as a Dataset's arrays are
+    tensor = training.as_tensor(x)
+    memory[:] = 0  # what happens to the array afterwards does not reach the tensor
+    np.testing.assert_array_equal(tensor, expected)
+    assert tensor.dtype == tf.float32
+
+
 def test_reaches_what_plain_keras_fit_reaches(digits):
     # The difference between one training and another spreads by about 0.7 nats around 145, a mean over 3 seeds by 0.4.
     # A KL averaged over dimensions, or beta = 0.9, would be further off.
