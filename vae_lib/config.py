@@ -44,7 +44,7 @@ class TrainConfig:
         Epochs in which the weight of the KL term rises in a straight line from 0 to `beta`; 0 for none (Bowman et al. 2016).
     free_bits
         Nats of KL that each latent dimension has for free: below them its KL is not pushed down any more; 0 for none (Kingma et
-        al. 2016, equation 15; here each dimension is a group, and the mean is over the batch).
+        al. 2016; here each dimension is a group, and the mean is over the batch).
     learning_rate_end
         The step size of the last epoch, to which it falls from epoch to epoch by the same factor; None keeps it as it is.
 

@@ -135,7 +135,7 @@ def free_bits_kl(mu: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
 
     References
     ----------
-    Kingma et al. 2016, arXiv:1606.04934, equation 15, with a group for each dimension.
+    Kingma et al. 2016, arXiv:1606.04934 (free bits), with a group for each dimension.
     """
     means = ops.mean(gaussian_kl(mu, log_var, per_dim=True), axis=0)  # (latent_dim,)
     return ops.sum(ops.maximum(means, free_bits))

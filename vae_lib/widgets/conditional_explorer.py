@@ -91,7 +91,8 @@ class ConditionalExplorer(LinkedWidget):
     @property
     def digit(self) -> int:
         """The label; set it to choose another."""
-        return round(self._sliders["digit"].value)
+        value: float = self._sliders["digit"].value
+        return round(value)
 
     @digit.setter
     def digit(self, digit: int) -> None:
