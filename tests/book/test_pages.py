@@ -23,6 +23,7 @@ PAGES = ["index.html", "search.html", "genindex.html"] + [
 WITH_EXPLORER = ["book/index.html", "book/latent-explorer.html"]
 # by the sources, so that a page whose widget got lost in the build is missed here
 WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber("
+WIDGETS += "PosteriorGap(", "BetaScrubber(", "HoleWalk("
 WITH_WIDGETS = [
     f"book/{path.stem}.html"
     for path in sorted((ROOT / "book").glob("*.md"))
