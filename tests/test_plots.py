@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from scipy import stats
 
-from vae_lib import History, plots
+from vae_lib import History, PosteriorGrid, plots
 
 RNG = np.random.default_rng(0)
 CODES, LABELS = RNG.normal(size=(200, 2)), np.arange(200) % 10
@@ -286,3 +286,19 @@ BAD = {
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_posterior_is_drawn_with_the_gaussian_on_top():
+    axis = np.linspace(-3, 3, 121)
+    log_density = -0.5 * ((axis[:, None] - 1) ** 2 + axis[None] ** 2) / 0.04 - np.log(2 * np.pi * 0.04)
+    posterior = PosteriorGrid(axis, log_density[None])
+    axes = plots.NotebookFigure().subplots()
+    plots.posterior_and_q(axes, posterior, 0, [0.8, 0.1], [-3.0, -2.0])
+    one, two = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(((one - [0.8, 0.1]) / np.exp([-1.5, -1.0])) ** 2 @ [1, 1], 1)
+    np.testing.assert_allclose(((two - [0.8, 0.1]) / np.exp([-1.5, -1.0])) ** 2 @ [1, 1], 4)
+    outermost = axes.collections[0].get_paths()[0].get_extents()  # the 99 % region of a Gaussian: a disc of known radius
+    assert outermost.width / 2 == pytest.approx(0.2 * np.sqrt(-2 * np.log(0.01)), abs=0.05)
+    assert axes.get_xlim()[0] < outermost.x0 < outermost.x1 < axes.get_xlim()[1]
+    with pytest.raises(ValueError, match="expected a posterior"):
+        plots.posterior_and_q(axes, posterior, 0, [0.8], [-3.0])

@@ -22,6 +22,7 @@ PAGES = ["search.html", "genindex.html"] + [f"{name}.html" for name in CHAPTERS]
 WITH_EXPLORER = ["book/index.html", "book/latent-explorer.html"]
 # by the sources, so that a page whose widget got lost in the build is missed here
 WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber(", "BrowserTraining("
+WIDGETS += "PosteriorGap(", "BetaScrubber(", "HoleWalk(", "ConditionalExplorer("
 WITH_WIDGETS = [
     f"book/{path.stem}.html"
     for path in sorted((ROOT / "book").glob("*.md"))
