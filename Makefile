@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: book test pdf sync repository lock weights picture bench test-oldest test-colab links audit reproducible clean bootstrap
+.PHONY: book test pdf sync repository lock weights picture bench test-oldest test-colab links audit reproducible release clean bootstrap
 
 book: bootstrap
 	@$(PY) tools/build.py
@@ -41,6 +41,10 @@ weights: bootstrap
 # Make the README's picture again, from the built book.
 picture: book
 	@$(PY) tools/picture.py
+
+# make release VERSION=X.Y.Z: set it everywhere, date the changelog, commit, tag.
+release: bootstrap
+	@$(PY) tools/release.py "$(VERSION)"
 
 bench: bootstrap
 	@$(PY) benchmarks/run.py

@@ -20,6 +20,7 @@ import browser  # noqa: E402
 import build  # noqa: E402
 import environments  # noqa: E402
 import notebooks  # noqa: E402
+import release  # noqa: E402
 
 PLACEHOLDER = "OWNER" + "_NOT_SET"
 Usage = namedtuple("Usage", "total used free")
@@ -160,6 +161,25 @@ def test_the_execution_cache_follows_the_library_the_requirements_and_the_data(
     monkeypatch.setenv(book_extension.DATA_VARIABLE, "digits")
     keys.append(book_extension.execution_key())
     assert len(set(keys)) == len(keys)
+
+
+def test_a_release_sets_its_version_everywhere(copy_of_book: Path) -> None:
+    release.set_version("7.8.9", "2030-01-02", copy_of_book)
+    texts = {
+        name: (copy_of_book / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")
+    }
+    assert 'version = "7.8.9"' in texts["pyproject.toml"]
+    assert "version: 7.8.9\ndate-released: 2030-01-02" in texts["CITATION.cff"]
+    assert "## Unreleased\n\n## 7.8.9, 2030-01-02\n\n- " in texts["CHANGELOG.md"]
+    assert '__version__ = "7.8.9"' in (copy_of_book / "vae_lib" / "__init__.py").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="expected entries under '## Unreleased', found none"):
+        release.set_version("7.8.10", "2030-01-03", copy_of_book)
+
+
+@pytest.mark.parametrize("version", ["", "1.2", "v1.2.3", "1.2.3; rm"])
+def test_a_release_needs_a_version(copy_of_book: Path, version: str) -> None:
+    with pytest.raises(SystemExit, match=r"VERSION: expected three numbers such as 1\.2\.0"):
+        release.set_version(version, "2030-01-02", copy_of_book)
 
 
 @pytest.fixture
