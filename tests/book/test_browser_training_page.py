@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Watched
 from playwright.sync_api import Browser, Page
+from scipy.special import xlogy
 
 CHAPTER = "book/mnist-results.html"
 AS_PICTURE = "canvas => canvas.toDataURL()"
@@ -56,6 +60,20 @@ def page(shared: Page) -> Page:
     press(shared, "reset")
     shared.wait_for_function("document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')")
     return shared
+
+
+@pytest.fixture(scope="module")
+def mean_image(html: Path) -> float:
+    """What the mean of the page's images costs, nats per image: where a collapsed decoder ends."""
+    text = (html / CHAPTER).read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
+    assert found is not None
+    (canvas,) = (model for model in json.loads(found[1])["state"].values() if "worker" in model["state"])
+    data = {buffer["path"][0]: base64.b64decode(buffer["data"]) for buffer in canvas["buffers"]}
+    both = np.frombuffer(data["images"], np.uint8)
+    x = np.stack([both & 15, both >> 4], axis=1).reshape(len(data["labels"]), -1) / 15
+    mean = x.mean(axis=0)
+    return float(-(xlogy(x, mean) + xlogy(1 - x, 1 - mean)).sum(axis=1).mean())
 
 
 def ready(page: Page) -> None:
@@ -122,10 +140,21 @@ def test_it_waits_for_the_reader(page: Page) -> None:
     assert names == ["Learning rate", "Weight β of the KL"]
 
 
+def longest_task(trace: bytes) -> float:
+    """Return the processor time of the longest task of any page's main thread, ms."""
+    events = json.loads(trace)["traceEvents"]
+    named = [event for event in events if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"]
+    main = {(event["pid"], event["tid"]) for event in named}
+    tasks = [event for event in events if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in main]
+    times = [event["tdur"] / 1000 for event in tasks if "tdur" in event]
+    assert len(times) > 100, "the trace holds no tasks"
+    return max(times)
+
+
 def test_the_loss_falls_below_the_mean_image_and_the_page_stays_responsive(
-    page: Page, capsys: pytest.CaptureFixture[str]
+    page: Page, chromium: Browser, mean_image: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At most one task above 50 ms for twenty pictures, for a busy machine stops any task where it stands."""
+    """No task of the main thread takes 50 ms of the processor's time: by the clock, a busy machine makes any task long."""
     canvas = page.locator(".vae-browser-training canvas")
     before = canvas.evaluate(AS_PICTURE)
     page.evaluate(
@@ -136,20 +165,22 @@ def test_the_loss_falls_below_the_mean_image_and_the_page_stays_responsive(
           Object.assign(seen, { pictures: 0, long: [], began: performance.now() });
         }"""
     )
+    chromium.start_tracing(page=page, categories=["toplevel"])
     press(page, "start")
     wait_for_steps(page, 600)
-    seen = page.evaluate(
-        "() => { seen.watch.disconnect(); return { ...seen, watch: 0, seconds: (performance.now() - seen.began) / 1000 }; }"
-    )
+    longest = longest_task(chromium.stop_tracing())
+    seen = page.evaluate("() => { seen.watch.disconnect(); return { ...seen, watch: 0, now: performance.now() }; }")
     pace = re.search(r"\d+ pictures and \d+ steps a second", said(page))
     assert pace is not None
+    rate = 1000 * seen["pictures"] / (seen["now"] - seen["began"])
     with capsys.disabled():
-        print(f"\n  {seen['pictures'] / seen['seconds']:.1f} pictures a second; long tasks {seen['long']}; it says: {pace[0]}")
+        print(
+            f"\n  {rate:.1f} pictures a second; {pace[0]}; longest task {longest:.1f} ms; by the clock, above 50: {seen['long']}"
+        )
     assert seen["pictures"] >= 100  # 600 steps at the pace of stepsBetween are 110 pictures or more
-    assert len(seen["long"]) <= 0.05 * seen["pictures"], "tasks over 50 ms on the main thread"
+    assert longest < 50
     assert canvas.evaluate(AS_PICTURE) != before
-    landmark = 51.4  # of the thousand images: the cost of their mean, asserted in tests/test_browser_training_widget.py for any
-    assert loss(page) < landmark
+    assert loss(page) < mean_image
     assert "nats per image" in page.locator(".vae-said").inner_text()
 
 
@@ -216,14 +247,13 @@ def test_beta_takes_effect_while_it_runs(page: Page) -> None:
     assert sigma(page) < narrow
 
 
-def test_a_large_learning_rate_ends_at_the_mean_image_and_nothing_breaks(page: Page) -> None:
+def test_a_large_learning_rate_ends_at_the_mean_image_and_nothing_breaks(page: Page, mean_image: float) -> None:
     move(page, 0, "End")
     press(page, "start")
     wait_for_steps(page, 200)
-    assert loss(page) > 51 or "diverged" in said(page)
-    press(page, "start")
-    move(page, 0, "Home")
-    assert "rate" not in page.locator(".vae-said").inner_text() or "diverged" in page.locator(".vae-said").inner_text()
+    assert loss(page) > mean_image - 2 or "diverged" in said(page)
+    press(page, "reset")
+    move(page, 0, "Home", *["ArrowRight"] * 34)  # 0.005 again, for the tests after this one
 
 
 def test_a_widget_that_is_removed_ends_its_worker(chromium: Browser, site: str) -> None:
