@@ -354,7 +354,7 @@ export class LatentMap {
   #button(parent, text, action, name = "") {
     const button = element("button", { type: "button" }, parent);
     button.textContent = text;
-    if (name) Object.assign(button, { ariaLabel: name, title: name });
+    if (name) for (const attribute of ["aria-label", "title"]) button.setAttribute(attribute, name);
     button.addEventListener("click", action, { signal: this.listening.signal });
     return button;
   }

@@ -9,6 +9,7 @@ import { EncodePanel, LedgerPanel, WalkPanel, decoded, tuple } from "./explorer_
 
 const WIDEST_MAP = 400; // CSS pixels
 const CLOSE_UP = 176;
+const KEYS_ARE_OURS = "data-lm-suppress-shortcuts"; // or JupyterLab would take arrows, + and 0 for its own
 const SHARES = [0.393, 0.865]; // of a Gaussian in the plane within 1σ and 2σ: what the posterior's contours hold as well
 const PANELS = [["encode", "Encode an image", EncodePanel], ["ledger", "Ledger", LedgerPanel], ["walk", "Walk", WalkPanel]];
 
@@ -74,6 +75,7 @@ class Explorer {
   constructor(model, el) {
     this.model = model;
     this.el = el;
+    el.setAttribute(KEYS_ARE_OURS, "true");
     this.data = readModel(model);
     this.ending = new AbortController();
     this.signal = this.ending.signal;
@@ -108,7 +110,7 @@ class Explorer {
   }
 
   #buildPanels() {
-    this.more = element("div", { class: "vae-widget vae-explorer-more" }, this.el);
+    this.more = element("div", { class: "vae-widget vae-explorer-more", [KEYS_ARE_OURS]: "true" }, this.el);
     const tabs = element("div", { class: "vae-explorer-tabs", role: "group", "aria-label": "More to do" }, this.more);
     this.tabs = PANELS.map(([name, title]) => textButton(tabs, title, () => this.toggle(name), this.signal));
     this.tabs.forEach((tab) => tab.setAttribute("aria-expanded", "false"));
