@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {**found, "python": platform.python_version()}
+    return {**found, "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
 
 
 def write(name: str, rows: list[dict[str, Any]], *, title: str) -> None:
