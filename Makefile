@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: book test sync repository lock weights picture bench test-oldest test-colab clean bootstrap
+.PHONY: book test pdf sync repository lock weights picture bench test-oldest test-colab links audit reproducible clean bootstrap
 
 book: bootstrap
 	@$(PY) tools/build.py
@@ -14,6 +14,14 @@ test: bootstrap
 # The library's tests and two chapters with the oldest versions that pyproject.toml admits, and with Colab's.
 test-oldest test-colab: bootstrap
 	@$(PY) tools/environments.py $(@:test-%=%)
+
+# The whole book as one PDF, offered on every page.
+pdf: book
+	@$(PY) tools/pdf.py
+
+# What runs every week: addresses outside the book, known vulnerabilities, two builds compared byte by byte.
+links audit reproducible: bootstrap
+	@$(PY) tools/$@.py
 
 sync: bootstrap
 	@$(PY) tools/notebooks.py sync
@@ -38,7 +46,7 @@ bench: bootstrap
 	@$(PY) benchmarks/run.py
 
 clean:
-	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis vae_lib.egg-info
+	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis vae_lib.egg-info .setup.lock .build.lock
 
 bootstrap:
 	@$(PYTHON) tools/bootstrap.py

@@ -29,7 +29,7 @@ def main() -> None:
     """Run every benchmark; each writes to results/."""
     fetch()
     environment = {**os.environ, "PYTHONPATH": str(EXTRA), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name in ("training", "parts", "startup", "evaluation"):
+    for name in ("training", "parts", "startup", "evaluation", "browser_training"):
         print(f"\n━━ {name}", flush=True)
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], env=environment, check=True)
     summarise()

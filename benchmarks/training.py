@@ -36,19 +36,20 @@ def vae_lib_train() -> Callable[[], Any]:
     import keras
 
     import vae_lib
-    from vae_lib.training import _compiled_epoch
+    from vae_lib.training import _compiled_epoch, as_tensor
 
     config = vae_lib.TrainConfig(batch_size=BATCH)
     vae = vae_lib.build_vae(config)
-    x = keras.ops.convert_to_tensor(images())
-    weights = [variable.value for variable in vae.trainable_variables]
+    x, labels = as_tensor(images()), keras.ops.zeros(IMAGES, "int32")
+    weights = [keras.ops.copy(variable) for variable in vae.trainable_variables]
     state = [keras.ops.zeros((), "int32"), weights, [keras.ops.zeros_like(weight) for weight in weights * 2]]
     epoch = _compiled_epoch(vae, config, IMAGES)
     generator = np.random.default_rng(0)
 
     def run() -> None:
         nonlocal state
-        *state, totals = epoch(x, generator.permutation(IMAGES).astype(np.int32), np.int32(0), *state)
+        order = generator.permutation(IMAGES).astype(np.int32)
+        *state, totals = epoch(x, labels, order, np.int32(0), np.float32(RATE), *state)
         totals.numpy()
 
     return run

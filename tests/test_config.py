@@ -15,6 +15,8 @@ def test_defaults_are_those_of_the_post():
     config = TrainConfig()
     assert (config.input_dim, config.hidden, config.latent_dim) == (784, (512,), 2)
     assert (config.batch_size, config.epochs, config.learning_rate, config.beta) == (50, 10, 1e-3, 1.0)
+    assert (config.classes, config.activation, config.binarize, config.kl_warmup) == (0, "relu", "none", 0)
+    assert (config.free_bits, config.learning_rate_end) == (0.0, None)
 
 
 def test_is_frozen_and_hashable():
@@ -38,6 +40,12 @@ def test_positional_arguments_are_refused():
         beta=st.floats(0, allow_nan=False, allow_infinity=False),
         learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
         seed=st.integers(0, 2**31 - 1),
+        classes=st.integers(0, 100),
+        activation=st.sampled_from(["relu", "tanh"]),
+        binarize=st.sampled_from(["none", "dynamic"]),
+        kl_warmup=st.integers(0, 100),
+        free_bits=st.floats(0, 10),
+        learning_rate_end=st.none() | st.floats(1e-9, 1),
     )
 )
 def test_survives_json(config):
@@ -73,7 +81,21 @@ def test_seed_is_a_whole_number_of_31_bits(value):
         TrainConfig(seed=value)
 
 
-@pytest.mark.parametrize("name", ["beta", "learning_rate"])
+@pytest.mark.parametrize("name", ["classes", "kl_warmup"])
+@pytest.mark.parametrize("value", [-1, 2.0, "2", None, True])
+def test_counts_are_whole_numbers_of_at_least_zero(name, value):
+    with pytest.raises(ValueError, match=rf"{name}: expected a whole number of at least 0, got"):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["activation", "binarize"])
+@pytest.mark.parametrize("value", ["sigmoid", "", None, 1, ["relu"], "RELU"])
+def test_choices_say_what_there_is_to_choose(name, value):
+    with pytest.raises(ValueError, match=rf"{name}: expected one of '\w+', '\w+', got"):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["beta", "learning_rate", "free_bits"])
 @pytest.mark.parametrize("value", [-1e-9, -1, math.nan, math.inf, -math.inf, 10**400, "1", None, True, 1j])
 def test_rates_are_finite_numbers(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected a finite number"):
@@ -84,3 +106,5 @@ def test_beta_may_be_zero_and_the_learning_rate_may_not():
     assert TrainConfig(beta=0).beta == 0
     with pytest.raises(ValueError, match="learning_rate: expected a finite number above 0, got 0"):
         TrainConfig(learning_rate=0)
+    with pytest.raises(ValueError, match="learning_rate_end: expected a finite number above 0, got 0"):
+        TrainConfig(learning_rate_end=0)

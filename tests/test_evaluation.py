@@ -1,6 +1,7 @@
 """Evaluation against closed forms, scipy's quadrature, NumPy in double precision, and one estimate against another."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 import vae_lib
-from vae_lib import evaluation
+from vae_lib import (
+    TrainConfig,
+    active_units,
+    build_vae,
+    elbo,
+    evaluation,
+    exact_log_px,
+    iwae_bound,
+    posterior_on_grid,
+    with_label,
+)
 from vae_lib.gaussian import gaussian_kl
 
 SEEDS = 16
@@ -429,3 +440,161 @@ def test_a_variance_needs_two_images():
     vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
     with pytest.raises(ValueError, match=r"x: expected at least two images, got one; .* give a whole test set"):
         vae_lib.active_units(vae, GOOD[:1])
+
+
+# ---- conditional models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """A conditional VAE with weights that matter, images in the order of no label, and what each label makes of them."""
+    vae = build_vae(TrainConfig(input_dim=12, latent_dim=2, hidden=(8,), classes=3, seed=5))
+    rng = np.random.default_rng(2)
+    for variable in vae.trainable_variables:
+        variable.assign(rng.normal(scale=0.3, size=variable.shape))
+    return vae, rng.random((30, 12), dtype=np.float32), rng.permutation(np.arange(30) % 3)
+
+
+def test_the_elbo_of_a_conditional_vae_is_that_of_its_networks_with_the_label(conditional):
+    vae, x, labels = conditional
+    y = np.eye(3, dtype=np.float32)[labels]
+    mu, log_var = (np.asarray(value) for value in vae.encoder([x, y]))
+    terms = elbo(vae, x, labels=labels, samples=400)
+    np.testing.assert_allclose(terms.kl, 0.5 * (np.exp(log_var) + mu**2 - 1 - log_var).sum(axis=1), rtol=1e-4)
+    draws = []
+    for eps in np.random.default_rng(0).standard_normal((400, 30, 2)).astype(np.float32):
+        logits = np.asarray(vae.decoder([mu + np.exp(log_var / 2) * eps, y]), float)
+        draws.append((np.logaddexp(0, logits) - x * logits).sum(axis=1))
+    spread = np.std(draws, axis=0, ddof=1) * np.sqrt(2 / 400)
+    assert (np.abs(terms.reconstruction - np.mean(draws, axis=0)) < 5 * spread).all()
+
+
+def test_with_one_label_each_measure_is_that_of_the_ordinary_vae(conditional):
+    vae, x, labels = conditional
+    fixed, of_one = with_label(vae, 1), np.ones(30, int)
+    for one, other in zip(elbo(vae, x, labels=of_one), elbo(fixed, x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(iwae_bound(vae, x, k=7, labels=of_one), iwae_bound(fixed, x, k=7))
+    np.testing.assert_array_equal(active_units(vae, x, labels=of_one).variance, active_units(fixed, x).variance)
+    mixed = iwae_bound(vae, x, k=4000, labels=labels)
+    for label in range(3):  # put back in order: the bound of each label's images is near log p(x|label)
+        exact = exact_log_px(with_label(vae, label), x[labels == label]).log_px
+        np.testing.assert_allclose(mixed[labels == label], exact, atol=0.2)
+
+
+@pytest.mark.parametrize("measure", [elbo, partial(iwae_bound, k=2), active_units])
+def test_labels_are_asked_for_and_refused(conditional, measure):
+    vae, x, labels = conditional
+    with pytest.raises(ValueError, match="labels: expected 30 whole numbers from 0 to 2, got none"):
+        measure(vae, x)
+    with pytest.raises(ValueError, match="labels: expected none, for the model is not conditional"):
+        measure(with_label(vae, 0), x, labels=labels)
+
+
+@pytest.mark.parametrize("measure", [exact_log_px, posterior_on_grid])
+def test_grids_are_for_one_label_at_a_time(conditional, measure):
+    vae, x, _ = conditional
+    with pytest.raises(ValueError, match=r"not conditional; give with_label\(vae, label\) and the images with that label"):
+        measure(vae, x)
+
+
+# ---- Gaussians against a posterior on a grid, and the aggregate posterior ---------------------------------------------------
+
+
+def gaussian_posterior(mean, covariance, *, points=400, limit=4.0):
+    """A Gaussian posterior as a grid would hold it, for one image."""
+    step = 2 * limit / points
+    axis = (np.arange(points) + 0.5) * step - limit
+    z = np.stack(np.meshgrid(*[axis] * len(mean), indexing="ij"), axis=-1)
+    log_density = stats.multivariate_normal(mean, covariance).logpdf(z)
+    return vae_lib.PosteriorGrid(axis, np.asarray(log_density, np.float32)[None])
+
+
+CORRELATED = np.array([[0.09, 0.05], [0.05, 0.16]])
+
+
+@pytest.mark.parametrize(("mu", "log_var"), [((0.3, -0.5), (-2.0, -1.5)), ((0.0, 0.0), (-3.5, -2.5)), ((1.0, 0.4), (-1.0, -3.0))])
+def test_kl_to_a_gaussian_posterior_is_the_closed_form(mu, log_var):
+    mean = np.array([0.4, -0.2])
+    away, variances, precision = mean - mu, np.diag(np.exp(log_var)), np.linalg.inv(CORRELATED)
+    log_ratio = np.linalg.slogdet(CORRELATED)[1] - np.sum(log_var)
+    expected = 0.5 * (np.trace(precision @ variances) + away @ precision @ away - 2 + log_ratio)
+    ours = vae_lib.kl_to_posterior(gaussian_posterior(mean, CORRELATED), [mu], [log_var])
+    assert ours == pytest.approx([expected], abs=1e-4)
+
+
+def test_the_best_gaussian_of_a_correlated_posterior_is_the_closed_form():
+    mean, precision = np.array([0.4, -0.2]), np.linalg.inv(CORRELATED)
+    best = vae_lib.best_gaussian(gaussian_posterior(mean, CORRELATED), [[-1.0, 1.0]], [[-2.0, -2.0]])
+    assert best.mu[0] == pytest.approx(mean, abs=1e-3)
+    assert best.log_var[0] == pytest.approx(-np.log(np.diag(precision)), abs=1e-3)
+    left = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    assert best.kl == pytest.approx([left], abs=1e-4)
+
+
+def test_the_best_gaussian_of_a_line_is_the_posterior_itself():
+    best = vae_lib.best_gaussian(gaussian_posterior([0.7], [[0.04]]), [[-0.5]], [[-1.0]])
+    assert (best.mu[0, 0], best.log_var[0, 0]) == pytest.approx((0.7, np.log(0.04)), abs=1e-3)
+    assert best.kl == pytest.approx([0], abs=1e-5)
+
+
+def test_of_two_modes_the_search_finds_the_higher_one_from_the_lower():
+    one, other = gaussian_posterior([-1.5, 0.0], np.eye(2) * 0.04), gaussian_posterior([1.5, 0.0], np.eye(2) * 0.04)
+    mixed = np.logaddexp(np.log(0.1) + one.log_density, np.log(0.9) + other.log_density)
+    best = vae_lib.best_gaussian(vae_lib.PosteriorGrid(one.axis, mixed), [[-1.5, 0.0]], [[-3.0, -3.0]])
+    assert best.mu[0] == pytest.approx([1.5, 0], abs=1e-3)
+    assert best.kl == pytest.approx([-np.log(0.9)], abs=1e-3)
+
+
+def test_log_px_is_the_elbo_and_the_kl_to_the_posterior(trained, small_digits):
+    x = small_digits[1][:40]
+    mu, log_var = (np.asarray(part) for part in trained.encoder(x))
+    posterior = vae_lib.posterior_on_grid(trained, x, points=400)
+    samples = 2000
+    elbo = vae_lib.elbo(trained, x, samples=samples, seed=3).elbo
+    kl = vae_lib.kl_to_posterior(posterior, mu, log_var)
+    assert np.mean(elbo + kl) == pytest.approx(vae_lib.exact_log_px(trained, x).log_px.mean(), abs=0.05)
+    best = vae_lib.best_gaussian(posterior, mu, log_var)
+    assert (best.kl <= kl + 1e-6).all()
+    assert (best.kl > -1e-4).all()
+
+
+BAD_GAUSSIANS = {
+    "no grid": (None, [[0.0, 0.0]], [[-2.0, -2.0]], "posterior: expected a PosteriorGrid, got NoneType"),
+    "one mean too few": (..., [[0.0]], [[-2.0, -2.0]], r"expected mu and log_var of shape \(1, 2\)"),
+    "narrower than a cell": (
+        ...,
+        [[0.0, 0.0]],
+        [[-12.0, -2.0]],
+        "log_var: expected every q at least as wide as a cell, 0.02, got",
+    ),
+    "beyond the grid": (..., [[3.9, 0.0]], [[-2.0, -2.0]], "mu: expected every q within ±3.99, got"),
+    "not a number": (..., [[np.nan, 0.0]], [[-2.0, -2.0]], "mu: expected"),
+}
+
+
+@pytest.mark.parametrize(("posterior", "mu", "log_var", "message"), BAD_GAUSSIANS.values(), ids=BAD_GAUSSIANS)
+@pytest.mark.parametrize("function", ["kl_to_posterior", "best_gaussian"])
+def test_gaussians_that_a_grid_cannot_hold(function, posterior, mu, log_var, message):
+    grid = gaussian_posterior([0.0, 0.0], np.eye(2) * 0.1) if posterior is ... else posterior
+    with pytest.raises(ValueError, match=message):
+        getattr(vae_lib, function)(grid, mu, log_var)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 10])
+def test_the_aggregate_posterior_is_scipys_mixture(dims, monkeypatch):
+    random = np.random.default_rng(dims)
+    mu, log_var, z = random.normal(size=(30, dims)), random.normal(-2, 1, (30, dims)), 2 * random.normal(size=(50, dims))
+    each = stats.norm(mu, np.exp(0.5 * log_var)).logpdf(z[:, None]).sum(axis=-1)
+    expected = special.logsumexp(each, axis=1) - np.log(30)
+    assert vae_lib.aggregate_log_prob(z, mu, log_var) == pytest.approx(expected, rel=1e-10)
+    monkeypatch.setattr(evaluation, "_AT_ONCE", 7 * mu.size)
+    assert vae_lib.aggregate_log_prob(z, mu, log_var) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((5,), (3, 2), (3, 2)), ((5, 2), (3, 2), (3, 1)), ((5, 3), (3, 2), (3, 2)), ((5, 2), (0, 2), (0, 2))]
+)
+def test_codes_that_are_no_mixture(shapes):
+    with pytest.raises(ValueError, match=r"expected z \(points, latent_dim\) and mu, log_var"):
+        vae_lib.aggregate_log_prob(*(np.zeros(shape) for shape in shapes))

@@ -272,3 +272,11 @@ BAD_SHAPES = [((3,), (3,)), ((2, 3), (2, 4)), ((2, 3), (1, 3)), ((2, 3), (3,)), 
 def test_shapes_must_be_equal_and_of_rank_two(function, first, second):
     with pytest.raises(ValueError, match=r"expected equal shapes \(batch, latent_dim\), got .*mu \("):
         function(np.zeros(first), np.zeros(second))
+
+
+def test_the_kl_is_the_sum_of_its_dimensions():
+    mu, log_var = np.random.default_rng(1).normal(size=(2, 6, 3))
+    parts = np.asarray(gaussian_kl(mu, log_var, per_dim=True))
+    for j in range(3):  # each dimension is a Gaussian of its own
+        np.testing.assert_allclose(parts[:, j], gaussian_kl(mu[:, j : j + 1], log_var[:, j : j + 1]), rtol=1e-12)
+    np.testing.assert_allclose(parts.sum(axis=1), gaussian_kl(mu, log_var), rtol=1e-12)

@@ -13,14 +13,14 @@ from scipy.stats import norm
 
 from vae_lib import HeldNoise
 from vae_lib.widgets.bundle import FOLDER
-from vae_lib.widgets.held_noise import LOG_VAR_RANGE, MU_LIMIT, HeldNoiseCanvas
+from vae_lib.widgets.held_noise import LOG_VAR_LIMITS, MU_LIMITS, HeldNoiseCanvas
 
 NODE = Path(sys.executable).parent / "node"
 RNG = np.random.default_rng(0)
 EPS = RNG.standard_normal(5).tolist()
 PLACES = [
-    *((mu, log_var) for mu in (-MU_LIMIT, 0.0, MU_LIMIT) for log_var in LOG_VAR_RANGE),
-    *zip(RNG.uniform(-MU_LIMIT, MU_LIMIT, 8).tolist(), RNG.uniform(*LOG_VAR_RANGE, 8).tolist(), strict=True),
+    *((mu, log_var) for mu in (MU_LIMITS[0], 0.0, MU_LIMITS[1]) for log_var in LOG_VAR_LIMITS),
+    *zip(RNG.uniform(*MU_LIMITS, 8).tolist(), RNG.uniform(*LOG_VAR_LIMITS, 8).tolist(), strict=True),
 ]
 
 SCRIPT = """

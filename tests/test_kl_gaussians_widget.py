@@ -13,13 +13,13 @@ from scipy.stats import norm
 
 from vae_lib import KLGaussians, gaussian_kl
 from vae_lib.widgets.bundle import FOLDER
-from vae_lib.widgets.kl_gaussians import LOG_VAR_RANGE, MU_LIMIT, KLCanvas
+from vae_lib.widgets.kl_gaussians import LOG_VAR_LIMITS, MU_LIMITS, KLCanvas
 
 NODE = Path(sys.executable).parent / "node"
 RNG = np.random.default_rng(0)
 PLACES = [
-    *((mu, log_var) for mu in (-MU_LIMIT, 0.0, MU_LIMIT) for log_var in (LOG_VAR_RANGE[0], 0.0, LOG_VAR_RANGE[1])),
-    *zip(RNG.uniform(-MU_LIMIT, MU_LIMIT, 12).tolist(), RNG.uniform(*LOG_VAR_RANGE, 12).tolist(), strict=True),
+    *((mu, log_var) for mu in (MU_LIMITS[0], 0.0, MU_LIMITS[1]) for log_var in (LOG_VAR_LIMITS[0], 0.0, LOG_VAR_LIMITS[1])),
+    *zip(RNG.uniform(*MU_LIMITS, 12).tolist(), RNG.uniform(*LOG_VAR_LIMITS, 12).tolist(), strict=True),
 ]
 
 SCRIPT = """
@@ -81,7 +81,7 @@ def test_both_kls_and_their_areas_are_scipys_integrals(browser_numbers):
 
 def test_the_forward_bar_fits_its_scale_everywhere():
     most = int((FOLDER / "kl_gaussians.js").read_text(encoding="utf-8").split("MOST_NATS = ")[1].split(";")[0])
-    corners = np.array([[MU_LIMIT], [MU_LIMIT]]), np.array([[LOG_VAR_RANGE[0]], [LOG_VAR_RANGE[1]]])
+    corners = np.array([[MU_LIMITS[1]], [MU_LIMITS[1]]]), np.array([[LOG_VAR_LIMITS[0]], [LOG_VAR_LIMITS[1]]])
     assert np.asarray(gaussian_kl(*corners)).max() < most
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from vae_lib import VAE, Sampling, TrainConfig, build_vae, elbo_terms, sample_gaussian
+from vae_lib import VAE, Sampling, TrainConfig, build_vae, elbo_terms, free_bits_kl, sample_gaussian, with_label
 from vae_lib.weights import _count
 
 SMALL = TrainConfig(hidden=(16, 8), latent_dim=3, seed=1)
@@ -96,7 +96,9 @@ def test_no_two_layers_start_alike():
     assert len({kernel.tobytes() for kernel in kernels}) == len(kernels) == 9
 
 
-@pytest.mark.parametrize("config", [SMALL, TrainConfig(), TrainConfig(input_dim=5, latent_dim=1, hidden=(1, 2, 3))])
+@pytest.mark.parametrize(
+    "config", [SMALL, TrainConfig(), TrainConfig(input_dim=5, latent_dim=1, hidden=(1, 2, 3)), SMALL.replace(classes=4)]
+)
 def test_weights_are_counted_without_building(config):
     assert _count(config) == sum(int(np.prod(weight.shape)) for weight in build_vae(config).trainable_variables)
 
@@ -233,3 +235,89 @@ def test_sampling_gives_each_row_noise_of_its_own():
     zeros = np.zeros((500, 2), np.float32)
     z = np.asarray(Sampling(seed=0)((zeros, zeros)))
     assert len(np.unique(z)) == z.size
+
+
+# ---- other values of the configuration ------------------------------------------------------------------------------------
+
+LABELLED = TrainConfig(input_dim=6, latent_dim=2, hidden=(5, 4), classes=3, seed=2)
+
+
+def one_hot(labels):
+    return np.eye(3, dtype=np.float32)[labels]
+
+
+def test_tanh_networks():
+    vae = build_vae(TrainConfig(input_dim=6, latent_dim=2, hidden=(5,), activation="tanh"))
+    kernel, bias, out_kernel, out_bias = weights_of(vae.decoder)
+    z = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+    np.testing.assert_allclose(vae.decoder(z), np.tanh(z @ kernel + bias) @ out_kernel + out_bias, rtol=1e-5, atol=1e-6)
+
+
+def test_encoder_and_decoder_of_a_conditional_vae_take_the_label():
+    vae = build_vae(LABELLED)
+    rng, y = np.random.default_rng(0), one_hot([0, 2, 1, 2])
+    x, z = rng.random((4, 6), dtype=np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+    weights = weights_of(vae.encoder)
+    hidden = np.concatenate([x, y], axis=1)
+    for kernel, bias in zip(weights[:4:2], weights[1:4:2], strict=True):
+        hidden = np.maximum(hidden @ kernel + bias, 0)
+    mu, log_var = vae.encoder([x, y])
+    np.testing.assert_allclose(mu, hidden @ weights[4] + weights[5], rtol=1e-5, atol=1e-6)
+    assert (log_var.shape, vae.decoder([z, y]).shape) == ((4, 2), (4, 6))
+    assert vae((x, y))["logits"].shape == (4, 6)
+
+
+def test_a_conditional_vae_that_ignores_the_label_is_the_ordinary_one():
+    conditional, plain = build_vae(LABELLED), build_vae(LABELLED.replace(classes=0))
+    for variable, other in zip(conditional.trainable_variables, plain.trainable_variables, strict=True):
+        value, inputs = np.asarray(variable.value).copy(), other.shape[0]
+        value[inputs:] = 0
+        variable.assign(value)
+        other.assign(value[:inputs])
+    x, y = np.random.default_rng(0).random((4, 6), dtype=np.float32), one_hot([0, 2, 1, 2])
+    for one, other in zip(conditional.encoder([x, y]), plain.encoder(x), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    np.testing.assert_allclose(conditional.decoder([x[:, :2], y]), plain.decoder(x[:, :2]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [0, 1, np.int64(2)])
+def test_with_a_label_it_is_an_ordinary_vae(label):
+    vae = build_vae(LABELLED)
+    vae.decoder.layers[-1].bias.assign(np.arange(6.0))  # biases start at zero
+    fixed = with_label(vae, label)
+    assert fixed.config == LABELLED.replace(classes=0)
+    x, y = np.random.default_rng(0).random((4, 6), dtype=np.float32), one_hot([label] * 4)
+    for one, other in zip(fixed.encoder(x), vae.encoder([x, y]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fixed.decoder(x[:, :2]), vae.decoder([x[:, :2], y]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("label", [3, -1, 1.0, "1", None, True])
+def test_labels_that_there_are_not(label):
+    with pytest.raises(ValueError, match="label: expected a whole number from 0 to 2, got"):
+        with_label(build_vae(LABELLED), label)
+
+
+@pytest.mark.parametrize("vae", [build_vae(SMALL), None, "mnist"])
+def test_only_a_conditional_vae_has_labels(vae):
+    with pytest.raises(ValueError, match="vae: expected a conditional VAE, got"):
+        with_label(vae, 0)
+
+
+def test_fit_trains_a_conditional_vae_with_free_bits():
+    config = LABELLED.replace(free_bits=0.3, beta=2.0)
+    vae = compiled(build_vae(config))
+    x, y = np.random.default_rng(0).random((40, 6), dtype=np.float32), one_hot(np.arange(40) % 3)
+    before = vae.evaluate((x, y), batch_size=40, verbose=0, return_dict=True)
+    free = float(free_bits_kl(*vae.encoder([x, y]), 0.3))
+    assert before["loss"] == pytest.approx(before["reconstruction"] + 2 * free, rel=1e-5)
+    history = vae.fit((x, y), epochs=60, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+@pytest.mark.parametrize("change", [{"binarize": "dynamic"}, {"kl_warmup": 2}, {"learning_rate_end": 1e-4}])
+def test_fit_says_what_only_train_does(images, change):
+    vae = compiled(build_vae(SMALL.replace(**change)), run_eagerly=True)
+    with pytest.raises(ValueError, match=r"fit: expected a configuration without binarize.*use vae_lib\.train"):
+        vae.fit(images, verbose=0)
+    assert vae.evaluate(images, verbose=0)[0] > 0

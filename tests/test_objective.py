@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special, stats
 
-from vae_lib import ElboTerms, batch_loss, bernoulli_log_prob, elbo_terms, gaussian_kl
+from vae_lib import ElboTerms, batch_loss, bernoulli_log_prob, elbo_terms, free_bits_kl, gaussian_kl, kl_weight
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 8))
 
@@ -110,6 +110,38 @@ def test_terms_are_one_value_for_each_image():
 def test_beta_weighs_the_kl(beta):
     terms = ElboTerms(np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([-11.0, -23.0]))
     assert float(batch_loss(terms, beta)) == pytest.approx(15 + beta * 2, rel=1e-12)
+
+
+def test_another_kl_takes_the_place_of_the_mean():
+    terms = ElboTerms(np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([-11.0, -23.0]))
+    assert float(batch_loss(terms, 0.5, kl=7.0)) == pytest.approx(15 + 0.5 * 7, rel=1e-12)
+    assert float(batch_loss(terms, 0.5, kl=2.0)) == pytest.approx(float(batch_loss(terms, 0.5)), rel=1e-12)
+
+
+@pytest.mark.parametrize("free", [0.0, 0.1, 0.5, 3.0])
+def test_free_bits_lift_each_dimension_by_its_mean_over_the_batch(free):
+    mu, log_var = np.random.default_rng(3).normal(size=(2, 20, 4)) * [0.1, 0.5, 1.0, 2.0]
+    # the closed form as integrals of scipy: E_q[log q − log p] by quadrature, dimension by dimension
+    nodes, masses = np.polynomial.hermite_e.hermegauss(40)
+    z = mu[..., None] + np.exp(0.5 * log_var)[..., None] * nodes
+    log_ratio = stats.norm.logpdf(z, mu[..., None], np.exp(0.5 * log_var)[..., None]) - stats.norm.logpdf(z)
+    means = (log_ratio @ (masses / masses.sum())).mean(axis=0)
+    assert float(free_bits_kl(mu, log_var, free)) == pytest.approx(sum(max(free, mean) for mean in means), rel=1e-9)
+    assert float(free_bits_kl(mu, log_var, 0)) == pytest.approx(float(np.mean(gaussian_kl(mu, log_var))), rel=1e-12)
+
+
+def test_below_the_free_bits_nothing_pushes():
+    mu, log_var = tf.constant([[0.1, 2.0], [-0.1, 1.0]], tf.float64), tf.zeros((2, 2), tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(mu)
+        kl = free_bits_kl(mu, log_var, 0.5)  # means: 0.005 and 1.25
+    np.testing.assert_allclose(tape.gradient(kl, mu), [[0, 1.0], [0, 0.5]], atol=1e-12)  # d ½ mean(mu²) = mu / 2
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.0), (5, 1.0), (10, 2.0), (15, 3.0), (20, 4.0), (1000, 4.0)])
+def test_the_weight_rises_in_a_straight_line(step, expected):
+    assert float(kl_weight(4.0, tf.constant(step), 20)) == pytest.approx(expected, rel=1e-6)
+    assert kl_weight(4.0, tf.constant(step), 0) == 4.0
 
 
 def test_the_loss_at_beta_one_is_the_negative_elbo():

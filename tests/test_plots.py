@@ -6,10 +6,12 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy import stats
 
-from vae_lib import History, plots
+from vae_lib import History, PosteriorGrid, plots
 
 RNG = np.random.default_rng(0)
 CODES, LABELS = RNG.normal(size=(200, 2)), np.arange(200) % 10
@@ -40,6 +42,39 @@ def test_every_public_function_that_draws_is_tested():
     functions = inspect.getmembers(plots, inspect.isfunction)
     drawing = {name for name, function in functions if inspect.signature(function).return_annotation.endswith("Figure")}
     assert drawing == set(FIGURES)
+
+
+def as_seen(color, scheme):
+    """A colour on a light page, or as a dark page shows a picture (brightness(0.8) contrast(1.2)), or a chart (inverted)."""
+    red, green, blue = (float(part) for part in to_rgb(color))
+    if scheme == "dark":
+        return [min(1.0, max(0.0, (0.8 * part - 0.5) * 1.2 + 0.5)) for part in (red, green, blue)]
+    if scheme == "inverted":  # invert(0.92), then hue-rotate(180deg), whose matrix is that of the W3C's filter effects
+        parts = np.array([1 - 0.92 + (2 * 0.92 - 1) * part for part in (red, green, blue)])
+        weights = np.array([0.213, 0.715, 0.072])
+        return list(np.clip(2 * weights @ parts - parts, 0, 1))
+    return [red, green, blue]
+
+
+def luminance(rgb):
+    """Relative luminance, as WCAG 2 defines it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark", "inverted"])
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_text_stands_out_from_its_ground(make, scheme):
+    """By 4.5 to 1 at least, the measure of WCAG 2.2 for small letters."""
+    figure = make()
+    figure.canvas.draw()
+    for text in figure.findobj(Text):
+        if not (text.get_visible() and text.get_text().strip()):
+            continue
+        box = text.get_bbox_patch()
+        ground = box.get_facecolor()[:3] if box is not None else figure.get_facecolor()[:3]
+        lights = sorted(luminance(as_seen(color, scheme)) for color in (text.get_color(), ground))
+        assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, (text.get_text(), text.get_color())
 
 
 def test_a_figure_shows_itself_as_png_in_a_notebook():
@@ -251,3 +286,19 @@ BAD = {
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_posterior_is_drawn_with_the_gaussian_on_top():
+    axis = np.linspace(-3, 3, 121)
+    log_density = -0.5 * ((axis[:, None] - 1) ** 2 + axis[None] ** 2) / 0.04 - np.log(2 * np.pi * 0.04)
+    posterior = PosteriorGrid(axis, log_density[None])
+    axes = plots.NotebookFigure().subplots()
+    plots.posterior_and_q(axes, posterior, 0, [0.8, 0.1], [-3.0, -2.0])
+    one, two = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(((one - [0.8, 0.1]) / np.exp([-1.5, -1.0])) ** 2 @ [1, 1], 1)
+    np.testing.assert_allclose(((two - [0.8, 0.1]) / np.exp([-1.5, -1.0])) ** 2 @ [1, 1], 4)
+    outermost = axes.collections[0].get_paths()[0].get_extents()  # the 99 % region of a Gaussian: a disc of known radius
+    assert outermost.width / 2 == pytest.approx(0.2 * np.sqrt(-2 * np.log(0.01)), abs=0.05)
+    assert axes.get_xlim()[0] < outermost.x0 < outermost.x1 < axes.get_xlim()[1]
+    with pytest.raises(ValueError, match="expected a posterior"):
+        plots.posterior_and_q(axes, posterior, 0, [0.8], [-3.0])

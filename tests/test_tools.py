@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import bootstrap  # noqa: E402 -- tools/ is no package
 import browser  # noqa: E402
 import build  # noqa: E402
+import environments  # noqa: E402
 import notebooks  # noqa: E402
 
 PLACEHOLDER = "OWNER" + "_NOT_SET"
@@ -58,18 +59,21 @@ def test_a_failing_step_shows_its_output_and_how_to_go_on(capsys: pytest.Capture
 
 def test_a_missing_browser_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[list[list[str]]] = []
-    monkeypatch.setattr(browser, "installed", lambda: iter(["/nonexistent/chrome"]))
+    monkeypatch.setattr(browser, "installed", lambda _: iter(["/nonexistent/browser"]))
     monkeypatch.setattr(browser, "_attempt", attempts.append)
     monkeypatch.setattr(browser.shutil, "which", lambda _: "/usr/bin/apt-get")
     monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
     with pytest.raises(SystemExit, match=r"found none.*\n.*apt-get install chromium.*CHROME_PATH"):
         browser.find()
     assert [commands[-1][:2] for commands in attempts] == [[sys.executable, "-m"], ["apt-get", "install"]]
+    with pytest.raises(SystemExit, match=r"found none.*\n.*apt-get install firefox-esr.*FIREFOX_PATH"):
+        browser.find("firefox")
+    assert [commands[-1][-1] for commands in attempts[2:]] == ["firefox-esr"]
 
 
 def test_without_rights_the_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[list[list[str]]] = []
-    monkeypatch.setattr(browser, "installed", lambda: iter([]))
+    monkeypatch.setattr(browser, "installed", lambda _: iter([]))
     monkeypatch.setattr(browser, "_attempt", attempts.append)
     monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit):
@@ -171,3 +175,41 @@ def copy_of_book(tmp_path: Path) -> Path:
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=target, check=True)
     return target
+
+
+BEFORE = "keras==3.13.2\nnumpy==2.1.3\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (BEFORE + "vae-lib @ git+file:///repository@0123abcd\n", []),
+        (BEFORE, ["vae-lib is not there"]),
+        (BEFORE.replace("2.1.3", "2.4.6") + "vae-lib==0.1.0\n", ["numpy==2.1.3 became numpy==2.4.6"]),
+        ("numpy==2.1.3\nvae-lib==0.1.0\n", ["keras==3.13.2 became absent"]),
+        (BEFORE + "six==1.17\nvae-lib==0.1.0\n", ["six==1.17 was added"]),
+    ],
+    ids=["only the library", "nothing", "an upgrade", "a removal", "another package"],
+)
+def test_a_setup_that_changes_what_colab_brings_is_told(after: str, expected: list[str]) -> None:
+    assert environments.changes(BEFORE, after) == expected
+
+
+def test_the_check_of_colab_takes_the_chapters_own_setup_cell_and_all_chapters() -> None:
+    source, address = environments.setup_cell(ROOT / environments.CHAPTERS["colab"][0])
+    assert address.startswith("https://")
+    assert "--no-deps git+{repository}" in source
+    assert {Path(name).stem for name in environments.CHAPTERS["colab"]} == {path.stem for path in ROOT.glob("book/*.ipynb")}
+
+
+def test_a_chapter_without_setup_cell_is_named(tmp_path: Path) -> None:
+    notebook = tmp_path / "chapter.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), notebook)
+    with pytest.raises(SystemExit, match=r"chapter\.ipynb: expected the set-up cell"):
+        environments.setup_cell(notebook)
+
+
+def test_the_oldest_environment_takes_each_lower_bound() -> None:
+    bounds = environments.oldest()
+    assert "tensorflow" in bounds
+    assert all(set(version) <= set("0123456789.") for version in bounds.values())

@@ -130,6 +130,109 @@ def test_two_epochs_are_the_steps_that_keras_takes_on_the_same_batches_and_noise
     assert history.loss == pytest.approx(losses, rel=1e-5)
 
 
+def test_every_value_of_the_configuration_is_in_the_steps():
+    config = CONFIG.replace(
+        input_dim=20, latent_dim=3, classes=10, activation="tanh", binarize="dynamic", beta=2.0, kl_warmup=1, free_bits=0.2,
+        batch_size=40, epochs=3, learning_rate=1e-2, learning_rate_end=1e-4,
+    )  # fmt: skip
+    x, labels = IMAGES[:, :20], np.arange(100) % 10
+    vae, history = trained(config, x, labels=labels)
+    plain = build_vae(config)
+    optimizer = keras.optimizers.Adam()
+    noise = tf.function(lambda count, seed: tf.random.stateless_normal((count, 3), seed), jit_compile=True)
+    uniform = tf.function(lambda count, seed: tf.random.stateless_uniform((count, 20), seed), jit_compile=True)
+    step, losses = 0, []
+    for number, rate in enumerate([1e-2, 1e-3, 1e-4]):
+        optimizer.learning_rate = rate
+        order, total = np.random.default_rng([config.seed, number]).permutation(100), 0.0
+        for rows in (order[:40], order[40:80], order[80:]):
+            eps, drawn = (
+                noise(len(rows), tf.constant([config.seed, step])),
+                uniform(len(rows), tf.constant([config.seed, -1 - step])),
+            )
+            black_white, y = tf.cast(drawn < x[rows], tf.float32), tf.one_hot(labels[rows], 10)
+            with tf.GradientTape() as tape:
+                mu, log_var = plain.encoder([black_white, y])
+                logits = plain.decoder([mu + tf.exp(log_var / 2) * eps, y])
+                cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=black_white, logits=logits)
+                kl = (tf.exp(log_var) + mu**2 - 1 - log_var) / 2  # (images, 3)
+                lifted = tf.reduce_sum(tf.maximum(tf.reduce_mean(kl, axis=0), 0.2))
+                loss = tf.reduce_mean(tf.reduce_sum(cross_entropy, axis=1)) + 2.0 * min(1, step / 3) * lifted
+            optimizer.apply(tape.gradient(loss, [v.value for v in plain.trainable_variables]), plain.trainable_variables)
+            total += float(tf.reduce_sum(cross_entropy) + 2.0 * tf.reduce_sum(kl))
+            step += 1
+        losses.append(total / 100)
+    for own, theirs in zip(weights_of(vae), weights_of(plain), strict=True):
+        np.testing.assert_allclose(own, theirs, atol=2e-5)
+    assert history.loss == pytest.approx(losses, rel=1e-5)
+
+
+def test_training_draws_black_and_white_anew_each_time():
+    # grey 0.5 everywhere, a decoder that says p: the cross-entropy of fair draws is log 2 a pixel at p = ½, of any draw
+    config = TrainConfig(input_dim=6, hidden=(4,), binarize="dynamic", epochs=2, batch_size=50, learning_rate=1e-30)
+    vae = build_vae(config)
+    vae.decoder.layers[-1].kernel.assign(np.zeros((4, 6)))
+    vae.decoder.layers[-1].bias.assign(np.full(6, 3.0))
+    one, two = train(vae, np.full((500, 6), 0.5, np.float32), progress=False).reconstruction
+    mean, deviation = 6 * (np.log1p(np.exp(3)) - 0.5 * 3), np.sqrt(6 * 0.25) * 3 / np.sqrt(500)
+    assert abs(one - mean) < 5 * deviation
+    assert abs(two - mean) < 5 * deviation
+    assert one != two
+
+
+def test_validation_of_a_conditional_vae_takes_the_labels():
+    config = CONFIG.replace(input_dim=20, classes=10, epochs=1, learning_rate=1e-30)
+    labels = np.arange(100) % 10
+    vae, history = trained(config, IMAGES[:, :20], labels=labels, validation=IMAGES[:, :20], validation_labels=labels[::-1])
+    for flipped, kl in ((labels, history.kl), (labels[::-1], history.val_kl)):
+        mu, log_var = (np.asarray(value, float) for value in vae.encoder([IMAGES[:, :20], np.eye(10, dtype=np.float32)[flipped]]))
+        assert kl == pytest.approx([0.5 * (np.exp(log_var) + mu**2 - 1 - log_var).sum(axis=1).mean()], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "labels: expected 100 whole numbers from 0 to 9, got none"),
+        (np.arange(99) % 10, r"labels: expected 100 whole numbers from 0 to 9, got int64 \(99,\)"),
+        (np.arange(100), "got int64 .* from 0 to 99"),
+        (np.zeros(100), "got float64"),
+        (np.zeros((100, 10), int), "give digits, not one-hot rows"),
+        (["one"] * 100, "got <U3"),
+        (np.arange(100) % 10 - 1, "from -1 to 8"),
+    ],
+)
+def test_labels_that_do_not_fit(labels, message):
+    with pytest.raises(ValueError, match=message):
+        trained(CONFIG.replace(classes=10), IMAGES, labels=labels)
+
+
+def test_labels_for_a_vae_that_has_none():
+    with pytest.raises(ValueError, match=r"labels: expected none, for the model is not conditional; .*classes=10"):
+        trained(CONFIG, IMAGES, labels=np.zeros(100, int))
+
+
+def test_an_epoch_is_traced_and_compiled_once(monkeypatch):
+    traced = []
+    terms = training._terms
+    monkeypatch.setattr(training, "_terms", lambda *arguments: traced.append(1) or terms(*arguments))
+    _, history = trained(CONFIG.replace(epochs=3), IMAGES)
+    assert len(history) == 3
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("offset", [0, 1, 16])
+def test_images_become_a_tensor_whatever_their_alignment_and_keep_their_values(offset):
+    memory = np.zeros(7 * 5 + offset, np.float32)
+    x = memory[offset:].reshape(7, 5)
+    x[:] = np.random.default_rng(0).random((7, 5))
+    expected = x.copy()
+    x.flags.writeable = False  # as a Dataset's arrays are
+    tensor = training.as_tensor(x)
+    memory[:] = 0  # what happens to the array afterwards does not reach the tensor
+    np.testing.assert_array_equal(tensor, expected)
+    assert tensor.dtype == tf.float32
+
+
 def test_reaches_what_plain_keras_fit_reaches(digits):
     # The difference between one training and another spreads by about 0.7 nats around 145, a mean over 3 seeds by 0.4.
     # A KL averaged over dimensions, or beta = 0.9, would be further off.

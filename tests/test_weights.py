@@ -5,14 +5,28 @@ import hashlib
 import io
 import json
 import os
+import resource
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_lib import TrainConfig, WeightsError, build_vae, load_weights, pretrained, pretrained_registry, save_weights, weights
+from vae_lib import (
+    TrainConfig,
+    WeightsError,
+    active_units,
+    build_vae,
+    elbo,
+    iwae_bound,
+    load_weights,
+    pretrained,
+    pretrained_registry,
+    save_weights,
+    weights,
+)  # fmt: skip
 
 SMALL = TrainConfig(input_dim=9, hidden=(5, 4), latent_dim=2, beta=0.5, seed=7)
 
@@ -151,6 +165,31 @@ def test_a_read_only_folder(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*Permission denied"):
         save_weights(vae, tmp_path / "model.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_the_system_guards(tmp_path):
+    tmp_path.chmod(0o500)
+    guarded = Path("/proc/self") if os.access(tmp_path, os.W_OK) else tmp_path  # permissions do not bind root; /proc does
+    with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*; free space or choose another folder"):
+        save_weights(build_vae(SMALL), guarded / "model.npz")
+    tmp_path.chmod(0o700)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_system_cuts_short_leaves_the_old_one_and_nothing_else(saved):
+    """As above, but the system refuses: no file of this process may grow beyond 2,000 bytes."""
+    _, path = saved
+    before = path.read_bytes()
+    vae = build_vae(SMALL.replace(seed=1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"expected to write \d+ bytes, got: .*; free space or choose another folder"):
+            save_weights(vae, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.npz"]
+    assert path.read_bytes() == before
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -331,3 +370,45 @@ def test_a_missing_or_damaged_registry(tmp_path, monkeypatch, content):
         (tmp_path / "registry.json").write_text(content)
     with pytest.raises(WeightsError, match=r"expected the list of shipped models, got: .*; install vae_lib again"):
         pretrained("small")
+
+
+# ---- what the registry says -----------------------------------------------------------------------------------------------
+
+REGISTRY = pretrained_registry()
+
+
+def test_all_that_ships_is_registered_and_small():
+    files = {file.stem: file.stat().st_size for file in weights._SHIPPED.glob("*.npz")}
+    assert files.keys() == REGISTRY.keys()
+    assert sum(files.values()) <= 12e6
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_each_file_is_what_its_entry_says(name):
+    entry = REGISTRY[name]
+    with np.load(weights._SHIPPED / f"{name}.npz", allow_pickle=False) as archive:
+        assert TrainConfig(**json.loads(str(archive["config"]))) == TrainConfig(**entry["config"])
+    assert hashlib.sha256((weights._SHIPPED / f"{name}.npz").read_bytes()).hexdigest() == entry["sha256"]
+    assert {"keras", "numpy", "tensorflow", "vae-lib", "python"} <= entry["versions"].keys()
+    assert "MNIST, 60,000 training images" in entry["data"]
+    metrics = entry["metrics"]
+    for images in ("test", "first_1000", "digits"):
+        assert metrics[f"{images}_elbo"] == pytest.approx(
+            -metrics[f"{images}_reconstruction"] - metrics[f"{images}_kl"], abs=0.01
+        )
+        assert -metrics[f"{images}_elbo"] > metrics[f"{images}_iwae_nll"]
+
+
+@pytest.mark.parametrize("name", ["mnist-2d", "mnist-conditional"])
+def test_the_metrics_of_the_registry_are_those_of_the_weights(mnist_or_digits, name):
+    # on the same images, drawn with the same seeds: what is left is the rounding of sums; the digits serve without a network
+    vae, data = pretrained(name), mnist_or_digits
+    images, count = ("first_1000", 1000) if data.is_mnist else ("digits", len(data.x_test))
+    x, labels = data.x_test[:count], data.y_test[:count] if vae.config.classes else None
+    expected = REGISTRY[name]["metrics"]
+    terms = elbo(vae, x, labels=labels, samples=10, seed=0)
+    for part, values in terms._asdict().items():
+        assert float(values.mean()) == pytest.approx(expected[f"{images}_{part}"], abs=0.01)
+    nll = -float(iwae_bound(vae, x, k=100, labels=labels, seed=0).mean())
+    assert nll == pytest.approx(expected[f"{images}_iwae_nll"], abs=0.01)
+    assert active_units(vae, x, labels=labels).active == expected[f"{images}_active_units"]

@@ -3,6 +3,7 @@
 - The execution cache's place holds the hash of all that outputs depend on besides the chapter itself: the library, the pinned
   requirements, the Python, and which data there is. Sphinx sees the changed setting and reads every chapter again.
 - Each widget is followed by a static picture for readers without JavaScript.
+- Formulas, and each page as a whole, are finished once they are written: see finish_pages.py.
 - A Markdown link reaches a term of the glossary, which MyST allows for headings only.
 """
 
@@ -14,10 +15,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import finish_pages
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.ext.mathjax import html_visit_displaymath, html_visit_math
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
 
 ROOT = Path(__file__).parent.parent
 DATA_VARIABLE = "VAE_BOOK_DATA"  # set by build.py: "mnist" or "digits"
@@ -69,9 +73,22 @@ def let_links_reach_terms(app: Sphinx, document: nodes.document) -> None:
         places.update({name: (term.line, name, term.astext()) for name in term["ids"]})
 
 
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    """Finish the pages that were written, and the one that leads to the first of them."""
+    if exception is not None or app.builder.name != "html":
+        return
+    folder = Path(app.outdir)
+    finish_pages.finish(folder, logging.getLogger(__name__).warning)
+    index = folder / "index.html"
+    if app.config.root_doc != "index":
+        index.write_text(finish_pages.redirect(f"{app.config.root_doc}.html", app.config.html_title), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_cache_path)
     app.connect("doctree-read", let_links_reach_terms)
+    app.connect("build-finished", finish, priority=850)  # after those who write pages, before those who pack them
+    app.add_html_math_renderer("typeset", (html_visit_math, None), (html_visit_displaymath, None))
     app.add_post_transform(StaticPictures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,12 +5,15 @@ what is wrong with an old Python. Each step ends in a stamp with the hash of wha
 interrupted one is taken up again.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from typing import List, NoReturn  # noqa: UP035 -- for Python 3.6
+import tempfile
+from typing import Dict, Iterator, List, NoReturn  # noqa: UP035 -- for Python 3.6
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 DISK_NEEDED = 4 * 1000**3
@@ -59,6 +62,18 @@ def digest(*names: str) -> str:
     return total.hexdigest()
 
 
+@contextlib.contextmanager
+def alone(name: str, what: str) -> Iterator[None]:
+    """Let one process at a time do this in this tree; others say that they wait. The system lets go of it whatever happens."""
+    with open(os.path.join(ROOT, name), "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"· {what} is under way in this folder already: waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def is_done(stamp: str, wanted: str) -> bool:
     """Tell whether a step has been finished with the same inputs."""
     try:
@@ -79,7 +94,7 @@ def run(what: str, command: List[str], counted: int = 0) -> None:  # noqa: UP006
     print("· " + what, flush=True)
     # npm looks for node on the PATH, where there need not be another
     path = os.pathsep.join([os.path.join(VENV, "bin"), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path}
+    environment = {**os.environ, "PATH": path, **writable_home()}
     lines, parts = [], 0
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
@@ -107,6 +122,20 @@ def show_progress(line: str, parts: int, counted: int) -> None:
         print(show, flush=True)
 
 
+def writable_home() -> Dict[str, str]:  # noqa: UP006 -- for Python 3.6
+    """Return variables that lead npm, pip, Jupyter, Matplotlib and Keras elsewhere where the home folder cannot be written to."""
+    try:
+        with tempfile.TemporaryFile(dir=os.path.expanduser("~")):
+            return {}
+    except OSError:
+        pass
+    place = os.path.join(ROOT, "_build", "home")
+    os.makedirs(place, exist_ok=True)
+    names = ["IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "KERAS_HOME", "MPLCONFIGDIR"]
+    names += ["NPM_CONFIG_CACHE", "PIP_CACHE_DIR", "XDG_CACHE_HOME"]
+    return {name: os.environ.get(name) or os.path.join(place, name.lower()) for name in names}
+
+
 def works(python: str) -> bool:
     """Tell whether a Python is there and starts."""
     try:
@@ -129,8 +158,11 @@ def install_python_packages() -> None:
         mark_done(created, ROOT)
     with open(os.path.join(ROOT, "requirements.txt")) as file:
         counted = sum("==" in line for line in file)
-    command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt"]
-    run("installing the pinned Python packages, about two minutes", command, counted)
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    pinned = [*pip, "--require-hashes", "-r", "requirements.txt"]
+    run("installing the pinned Python packages, about two minutes", pinned, counted)
+    # apart, for pip wants a hash of everything in one call
+    run("installing vae_lib from this folder", [*pip, "--no-deps", "--no-build-isolation", "-e", "."])
     mark_done(stamp, wanted)
 
 
@@ -151,8 +183,9 @@ def main() -> None:
         print("· using " + python, flush=True)
         sys.exit(subprocess.call([python, os.path.abspath(__file__)]))
     try:
-        install_python_packages()
-        install_browser_libraries()
+        with alone(".setup.lock", "the set-up"):
+            install_python_packages()
+            install_browser_libraries()
     except OSError as error:
         check_disk(500 * 1000**2)
         fail(str(error))

@@ -1,4 +1,4 @@
-"""Find or get the browser in which the tests open the built pages; `browser.py` prints where it is."""
+"""Find or get the browsers in which the tests open the built pages; `browser.py` prints where they are."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_COMMANDS = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser", "chrome")
-_APPLICATIONS = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-)
-_PACKAGES = {
-    "apt-get": [["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", "chromium"]],
-    "dnf": [["dnf", "install", "-qy", "chromium"]],
-    "pacman": [["pacman", "-Sy", "--noconfirm", "chromium"]],
-    "apk": [["apk", "add", "chromium"]],
+_COMMANDS = {
+    "chromium": ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser", "chrome"),
+    "firefox": ("firefox", "firefox-esr"),
 }
+_APPLICATIONS = {
+    "chromium": (
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    ),
+    "firefox": ("/Applications/Firefox.app/Contents/MacOS/firefox",),
+}
+_VARIABLES = {"chromium": "CHROME_PATH", "firefox": "FIREFOX_PATH"}
+_SPOKEN = {"chromium": "Chrome or Chromium", "firefox": "Firefox"}
+_DEBIAN = {"chromium": "chromium", "firefox": "firefox-esr"}
+
+
+def _packages(name: str) -> dict[str, list[list[str]]]:
+    """Return, for each package manager, the commands that install a browser."""
+    return {
+        "apt-get": [["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", _DEBIAN[name]]],
+        "dnf": [["dnf", "install", "-qy", name]],
+        "pacman": [["pacman", "-Sy", "--noconfirm", name]],
+        "apk": [["apk", "add", name]],
+    }
+
+
 _DOWNLOAD_LIMIT_S = 600
 
 
@@ -43,13 +58,14 @@ def starts(path: str) -> bool:
         return False
 
 
-def installed() -> Iterator[str]:
-    """Yield the browsers that may be installed, the best first."""
-    if chosen := os.environ.get("CHROME_PATH"):
+def installed(name: str = "chromium") -> Iterator[str]:
+    """Yield the browsers of a kind that may be installed, the best first."""
+    if chosen := os.environ.get(_VARIABLES[name]):
         yield chosen
-    yield from filter(None, map(shutil.which, _COMMANDS))
-    yield from filter(os.path.exists, _APPLICATIONS)
-    yield from _playwrights_own()
+    yield from filter(None, map(shutil.which, _COMMANDS[name]))
+    yield from filter(os.path.exists, _APPLICATIONS[name])
+    if name == "chromium":  # Playwright's Firefox is a changed one, which only Playwright can drive
+        yield from _playwrights_own()
 
 
 def _playwrights_own() -> Iterator[str]:
@@ -71,29 +87,35 @@ def _attempt(commands: list[list[str]]) -> None:
             return
 
 
-def find() -> str:
+def find(name: str = "chromium") -> str:
     """Return a browser that starts: an installed one, else Playwright's download, else the system's package.
+
+    Parameters
+    ----------
+    name
+        "chromium" or "firefox".
 
     Raises
     ------
     SystemExit
         If none can be had; says what to install.
     """
-    if path := next(filter(starts, installed()), None):
+    if path := next(filter(starts, installed(name)), None):
         return path
-    _attempt([[sys.executable, "-m", "playwright", "install", "chromium"]])
-    if path := next(filter(starts, installed()), None):
-        return path
-    manager = next(filter(shutil.which, _PACKAGES), None)
+    if name == "chromium":
+        _attempt([[sys.executable, "-m", "playwright", "install", name]])
+        if path := next(filter(starts, installed(name)), None):
+            return path
+    manager = next(filter(shutil.which, _packages(name)), None)
     if manager and os.geteuid() == 0:
-        _attempt(_PACKAGES[manager])
-        if path := next(filter(starts, installed()), None):
+        _attempt(_packages(name)[manager])
+        if path := next(filter(starts, installed(name)), None):
             return path
     sys.exit(
-        "No browser: the tests open the built pages in Chrome or Chromium, found none, and could not install one.\n"
-        "Install either (on Debian: apt-get install chromium), or set CHROME_PATH to one, and run make test again."
+        f"No browser: the tests open the built pages in {_SPOKEN[name]}, found none, and could not install one.\n"
+        f"Install it (on Debian: apt-get install {_DEBIAN[name]}), or set {_VARIABLES[name]} to one, and run make test again."
     )
 
 
 if __name__ == "__main__":
-    print(find())
+    print(find("chromium"), find("firefox"), sep="\n")

@@ -9,55 +9,94 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import urllib.parse
 import warnings
 from pathlib import Path
 
+import bootstrap
 import notebooks
+import state
 from book_extension import DATA_VARIABLE
 
 ROOT = Path(__file__).parent.parent
 VENDOR = ROOT / "_build" / "front" / "vendor"
-NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(")
+NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(|^\[IPKernelApp\] WARNING")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COMMAND = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
 DISK_NEEDED = 500 * 1000**2
+ICONS = [
+    "angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "expand", "file", "file-pdf", "github",
+    "list", "magnifying-glass", "moon", "rocket", "sun", "xmark",
+]  # fmt: skip
+SAFE_IN_ADDRESS = "/:=' "
 
 
-def vendor_sources() -> dict[str, Path]:
-    """Return where each third-party file of the published pages comes from, by its place below vendor/."""
+def theme_scripts() -> Path:
+    """Return the folder of the scripts that come with the theme."""
+    import pydata_sphinx_theme
+
+    return Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static" / "scripts"
+
+
+def icons() -> str:
+    """Return the theme's icons that the pages use as a style sheet: the theme itself would load all 2,000, in 1.5 MB."""
+    script = (theme_scripts() / "fontawesome.js").read_text(encoding="utf-8")
+    notice = re.search(r"Font Awesome Free [\d.]+", script)
+    rules = [f"/* {notice[0] if notice else 'Font Awesome Free'}, https://fontawesome.com, CC BY 4.0: made by tools/build.py */"]
+    boxes = ".fa-solid, .fas, .fa-brands, .fab"
+    mask = "mask: var(--icon) center / contain no-repeat"
+    rules.append(
+        f"{boxes} {{ display: inline-block; width: 1em; height: 1em; background: currentColor; -webkit-{mask}; {mask}; "
+        "vertical-align: -0.125em; forced-color-adjust: none; }"
+    )
+    rules.append(".fa-lg { font-size: 1.25em; line-height: 0.05em; }")
+    for name in ICONS:
+        found = re.search(rf'[{{,]"?{name}"?:\[(\d+),(\d+),\[[^]]*\],"[0-9a-f]+","([^"]+)"\]', script)
+        if found is None:
+            raise RuntimeError(f"expected the icon {name} in the theme's fontawesome.js, found none")
+        width, height, path = found.groups()
+        picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{path}'/></svg>"
+        rules.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{urllib.parse.quote(picture, safe=SAFE_IN_ADDRESS)}"); }}')
+    return "\n".join(rules) + "\n"
+
+
+def bundle_widget_manager(target: Path) -> None:
+    """Join tools/widget_manager.js with the packages that it imports: widgets.js, widgets.css and their licences."""
     import anywidget
 
     modules = ROOT / "node_modules"
-    mathjax = modules / "mathjax" / "es5"
-    manager = modules / "@jupyter-widgets" / "html-manager" / "dist"
-    return {
-        "requirejs/require.js": modules / "requirejs" / "require.js",
-        "html-manager/embed-amd.js": manager / "embed-amd.js",
-        "html-manager/embed-amd.js.LICENSE.txt": manager / "embed.js.LICENSE.txt",
-        **{f"html-manager/{font.name}": font for font in manager.glob("*.woff2")},
-        "anywidget/index.js": Path(anywidget.__file__).parent / "nbextension" / "index.js",
-        "mathjax/tex-mml-chtml.js": mathjax / "tex-mml-chtml.js",
-        "mathjax/a11y": mathjax / "a11y",
-        "mathjax/input": mathjax / "input",
-        "mathjax/output/chtml": mathjax / "output" / "chtml",
-        "mathjax/sre": mathjax / "sre",
-        "mathjax/ui": mathjax / "ui",
-    }
+    # anywidget comes as an AMD module: give it the `define` that it calls
+    amd = (Path(anywidget.__file__).parent / "nbextension" / "index.js").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        wrapped = Path(folder) / "anywidget.mjs"
+        wrapped.write_text(
+            "export default (base) => { let made; const define = (_, make) => { made = make(base); };\n"
+            + amd
+            + "\nreturn made; };\n",
+            encoding="utf-8",
+        )
+        command = [
+            str(modules / ".bin" / "esbuild"), str(ROOT / "tools" / "widget_manager.js"), "--bundle", "--minify", "--format=iife",
+            "--target=es2022", "--legal-comments=linked", "--log-level=warning", f"--alias:anywidget={wrapped}",
+            f"--alias:sanitize-html={ROOT / 'tools' / 'plain_text.js'}", f"--outfile={target / 'widgets.js'}",
+        ]  # fmt: skip
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=True)
 
 
 def collect_vendor_files() -> None:
-    """Copy the browser libraries from their packages, if they are not there in these versions."""
-    sources = vendor_sources()
-    wanted = hashlib.sha256((ROOT / "package-lock.json").read_bytes() + (ROOT / "requirements.txt").read_bytes()).hexdigest()
+    """Make what third parties give to the published pages, from their packages, if it is not there in these versions."""
+    inputs = ["package-lock.json", "requirements.txt", "tools/build.py", "tools/widget_manager.js", "tools/plain_text.js"]
+    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in inputs)).hexdigest()
     stamp = VENDOR / ".complete"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     shutil.rmtree(VENDOR, ignore_errors=True)
-    for place, source in sources.items():
-        target = VENDOR / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            shutil.copy(source, target)
+    fonts = ROOT / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
+    shutil.copytree(fonts, VENDOR / "mathjax" / "fonts")
+    (VENDOR / "icons.css").write_text(icons(), encoding="utf-8")
+    bundle_widget_manager(VENDOR)
     stamp.write_text(wanted)
 
 
@@ -74,15 +113,36 @@ def data_name() -> str:
     return "mnist" if data.is_mnist else "digits"
 
 
-def run_quietly(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command and show what it prints, less what TensorFlow says each time that a kernel starts."""
+def run_quietly(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a command and show what it prints, less what each start of a kernel says; return its exit code and its lines."""
+    lines = []
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
     ) as process:
         for line in process.stdout or ():
+            lines.append(_COLOUR.sub("", line.rstrip("\n")))
             if not NOISE.search(line):
                 print(line, end="", flush=True)
-    return process.returncode
+    return process.returncode, lines
+
+
+def explain(lines: list[str]) -> str:
+    """Say which chapter a failed build stopped at, and why; empty if it was none."""
+    began = [
+        (i, found[1]) for i, line in enumerate(lines) if (found := re.search(r"(book/[\w-]+\.md): Executing notebook", line))
+    ]
+    if not began:
+        return ""
+    last, chapter = began[-1]
+    after = lines[last:]
+    if any("DeadKernelError" in line for line in after):
+        return f"{chapter}: its kernel died, of too little memory or of a fault in compiled code."
+    if any("CellTimeoutError" in line for line in after):
+        return f"{chapter}: a cell took longer than execute: timeout: in _config.yml allows."
+    if any("CellExecutionError" in line for line in after):
+        raised = [line for line in after if re.match(r"[A-Z]\w*(Error|Exception|Interrupt|Warning|Exit)(:|$)", line)]
+        return f"{chapter}: a cell raised {raised[0] if raised else 'an error'}"
+    return ""
 
 
 def build(*, strict: bool) -> int:
@@ -91,18 +151,39 @@ def build(*, strict: bool) -> int:
     if free < DISK_NEEDED:
         print(f"Build stopped: expected {DISK_NEEDED / 1e9:.1f} GB of free disk space, got {free / 1e9:.1f} GB; free some.")
         return 1
-    notebooks.sync()
-    collect_vendor_files()
-    environment = {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
-    if strict:
-        command += ["-W", "-n", "--keep-going"]
-    code = run_quietly(command, environment)
+    os.environ.update(bootstrap.writable_home())
+    with bootstrap.alone(".build.lock", "another build"):
+        return build_alone(strict=strict)
+
+
+def build_alone(*, strict: bool) -> int:
+    """Build, while no other process builds in this tree."""
+    state.clean_up()
+    with state.marked() as outcome:
+        notebooks.sync()
+        collect_vendor_files()
+        code, lines = run_sphinx(strict=strict)
+        if code and any("pickle" in line.lower() or line.startswith("EOFError") for line in lines):
+            print("· what an earlier build left was damaged: everything but executed chapters is made anew", flush=True)
+            state.remove_pages()
+            code, lines = run_sphinx(strict=strict)
+        outcome["finished"] = code == 0
     if code == 0:
         print(f"\nThe book is ready. Open it in a browser:\n  {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
     else:
-        print(f"\nThe build failed with exit code {code}; the reason stands above.")
+        short = explain(lines) or "see the warnings and errors"
+        print(f"\nThe build failed with exit code {code}; the reason stands above. In short:\n  {short}")
     return code
+
+
+def environment() -> dict[str, str]:
+    """Return the variables under which chapters are executed."""
+    return {**os.environ, DATA_VARIABLE: data_name(), "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def run_sphinx(*, strict: bool) -> tuple[int, list[str]]:
+    """Execute what has changed and write the pages; return the exit code and what was printed."""
+    return run_quietly([*COMMAND, *(["-W", "-n", "--keep-going"] if strict else [])], environment())
 
 
 def main() -> None:

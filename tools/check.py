@@ -41,7 +41,7 @@ def git_status() -> str:
 def main() -> None:
     """Run every check and report."""
     before = git_status()
-    environment = {**os.environ, "CHROME_PATH": browser.find(), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "CHROME_PATH": browser.find(), "FIREFOX_PATH": browser.find("firefox"), "PYTHONUNBUFFERED": "1"}
     results: dict[str, tuple[bool, float]] = {}
     for name, command in steps().items():
         print(f"\n━━ {name}", flush=True)

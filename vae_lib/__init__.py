@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from vae_lib.data import load_digits as load_digits
     from vae_lib.data import load_mnist as load_mnist
     from vae_lib.evaluation import ActiveUnits as ActiveUnits
+    from vae_lib.evaluation import BestGaussian as BestGaussian
     from vae_lib.evaluation import ExactLogPx as ExactLogPx
     from vae_lib.evaluation import PosteriorGrid as PosteriorGrid
     from vae_lib.evaluation import active_units as active_units
+    from vae_lib.evaluation import aggregate_log_prob as aggregate_log_prob
+    from vae_lib.evaluation import best_gaussian as best_gaussian
     from vae_lib.evaluation import elbo as elbo
     from vae_lib.evaluation import exact_log_px as exact_log_px
     from vae_lib.evaluation import iwae_bound as iwae_bound
+    from vae_lib.evaluation import kl_to_posterior as kl_to_posterior
     from vae_lib.evaluation import posterior_on_grid as posterior_on_grid
     from vae_lib.exercises import check_answer as check_answer
     from vae_lib.gaussian import gaussian_kl as gaussian_kl
@@ -30,10 +34,17 @@ if TYPE_CHECKING:
     from vae_lib.model import VAE as VAE
     from vae_lib.model import Sampling as Sampling
     from vae_lib.model import build_vae as build_vae
+    from vae_lib.model import with_label as with_label
     from vae_lib.objective import ElboTerms as ElboTerms
     from vae_lib.objective import batch_loss as batch_loss
     from vae_lib.objective import bernoulli_log_prob as bernoulli_log_prob
     from vae_lib.objective import elbo_terms as elbo_terms
+    from vae_lib.objective import free_bits_kl as free_bits_kl
+    from vae_lib.objective import kl_weight as kl_weight
+    from vae_lib.quality import SampleQuality as SampleQuality
+    from vae_lib.quality import frechet_distance as frechet_distance
+    from vae_lib.quality import sample_quality as sample_quality
+    from vae_lib.quality import train_classifier as train_classifier
     from vae_lib.recording import Snapshot as Snapshot
     from vae_lib.recording import TrainingRecorder as TrainingRecorder
     from vae_lib.tiny import DiscreteWorld as DiscreteWorld
@@ -46,10 +57,15 @@ if TYPE_CHECKING:
     from vae_lib.weights import pretrained as pretrained
     from vae_lib.weights import pretrained_registry as pretrained_registry
     from vae_lib.weights import save_weights as save_weights
+    from vae_lib.widgets.beta_scrubber import BetaScrubber as BetaScrubber
+    from vae_lib.widgets.browser_training import BrowserTraining as BrowserTraining
+    from vae_lib.widgets.conditional_explorer import ConditionalExplorer as ConditionalExplorer
     from vae_lib.widgets.elbo_balance import ElboBalance as ElboBalance
     from vae_lib.widgets.held_noise import HeldNoise as HeldNoise
+    from vae_lib.widgets.hole_walk import HoleWalk as HoleWalk
     from vae_lib.widgets.kl_gaussians import KLGaussians as KLGaussians
     from vae_lib.widgets.latent_explorer import LatentExplorer as LatentExplorer
+    from vae_lib.widgets.posterior_gap import PosteriorGap as PosteriorGap
     from vae_lib.widgets.training_scrubber import TrainingScrubber as TrainingScrubber
 
 _MODULE_OF = {
@@ -60,12 +76,16 @@ _MODULE_OF = {
     "load_digits": "data",
     "load_mnist": "data",
     "ActiveUnits": "evaluation",
+    "BestGaussian": "evaluation",
     "ExactLogPx": "evaluation",
     "PosteriorGrid": "evaluation",
     "active_units": "evaluation",
+    "aggregate_log_prob": "evaluation",
+    "best_gaussian": "evaluation",
     "elbo": "evaluation",
     "exact_log_px": "evaluation",
     "iwae_bound": "evaluation",
+    "kl_to_posterior": "evaluation",
     "posterior_on_grid": "evaluation",
     "check_answer": "exercises",
     "gaussian_kl": "gaussian",
@@ -74,11 +94,18 @@ _MODULE_OF = {
     "VAE": "model",
     "Sampling": "model",
     "build_vae": "model",
+    "with_label": "model",
     "ElboTerms": "objective",
     "batch_loss": "objective",
     "bernoulli_log_prob": "objective",
     "elbo_terms": "objective",
+    "free_bits_kl": "objective",
+    "kl_weight": "objective",
     "plots": "plots",
+    "SampleQuality": "quality",
+    "frechet_distance": "quality",
+    "sample_quality": "quality",
+    "train_classifier": "quality",
     "Snapshot": "recording",
     "TrainingRecorder": "recording",
     "DiscreteWorld": "tiny",
@@ -91,10 +118,15 @@ _MODULE_OF = {
     "pretrained": "weights",
     "pretrained_registry": "weights",
     "save_weights": "weights",
+    "BrowserTraining": "widgets.browser_training",
+    "ConditionalExplorer": "widgets.conditional_explorer",
+    "BetaScrubber": "widgets.beta_scrubber",
     "ElboBalance": "widgets.elbo_balance",
     "HeldNoise": "widgets.held_noise",
+    "HoleWalk": "widgets.hole_walk",
     "KLGaussians": "widgets.kl_gaussians",
     "LatentExplorer": "widgets.latent_explorer",
+    "PosteriorGap": "widgets.posterior_gap",
     "TrainingScrubber": "widgets.training_scrubber",
 }
 

@@ -1,4 +1,6 @@
-"""How good a VAE is: the ELBO, tighter bounds, log p(x) itself, the posterior, active units. All in nats, per image.
+"""How good a VAE is: the ELBO, tighter bounds, log p(x) itself, posteriors and Gaussians near them, active units.
+
+All in nats, per image.
 
 Several evaluations need log p(x|z) at millions of z. For Bernoulli pixels it is x·logits − Σ softplus(logits): the first term
 is one matrix product for all images at all z, the second does not depend on the image.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import keras
@@ -18,8 +20,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from vae_lib.gaussian import Tensor
+from vae_lib.model import with_label
 from vae_lib.objective import ElboTerms, elbo_terms
-from vae_lib.training import check_images
+from vae_lib.training import check_images, check_labels
 
 if TYPE_CHECKING:
     from vae_lib.model import VAE
@@ -37,6 +40,8 @@ _NEGLIGIBLE = 25.0  # nats: what has less than exp(−25) of a posterior's mass 
 _MOST_ON_ONE_POINT = 0.5  # share of its mass that a posterior may have at its highest point
 _MOST_LEVELS = 16  # beyond it float32 cannot tell neighbouring points apart
 _MOST_POINTS = 1e6  # for an image, on average: four times as many would be next
+_FARTHEST = 9.0  # standard deviations of a Gaussian that are summed over: 1e-18 lies beyond
+_AT_ONCE = 4_000_000  # pairs of a point and a code whose densities are held at a time: 32 MB
 
 
 class ExactLogPx(NamedTuple):
@@ -63,6 +68,17 @@ class PosteriorGrid(NamedTuple):
     """log p(z|x), (images, points) or (images, points, points), nats; [i, a, b] is image i at z = (axis[a], axis[b])."""
 
 
+class BestGaussian(NamedTuple):
+    """For each image the diagonal Gaussian that comes nearest to its true posterior."""
+
+    mu: Floats
+    """Means, (images, latent_dim)."""
+    log_var: Floats
+    """Log-variances, (images, latent_dim)."""
+    kl: Floats
+    """KL[q ‖ p(z|x)] that is left, (images,), nats."""
+
+
 class ActiveUnits(NamedTuple):
     """How many latent dimensions tell images apart."""
 
@@ -72,7 +88,7 @@ class ActiveUnits(NamedTuple):
     """Variance over images of the posterior mean, (latent_dim,)."""
 
 
-def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) -> ElboTerms:
+def elbo(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, samples: int = 10, seed: int = 0) -> ElboTerms:
     """Estimate the ELBO of each image from several samples of z.
 
     Parameters
@@ -81,6 +97,8 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
         A trained model.
     x
         Images, (images, input_dim), values in [0, 1].
+    labels
+        For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     samples
         Samples of z for each image, ≥ 1; the reconstruction is their mean, the KL is exact.
     seed
@@ -94,7 +112,7 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
     Raises
     ------
     ValueError
-        If `x` has the wrong form or `samples` is below 1.
+        If `x` has the wrong form, `samples` is below 1, or labels are missing or superfluous.
 
     References
     ----------
@@ -102,12 +120,16 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, samples: int = 10, seed: int = 0) 
     """
     x = check_images(x, vae.config.input_dim)
     _check_count("samples", samples)
+    groups = _by_label(vae, x, labels)
+    if vae.config.classes:
+        terms = [np.stack(elbo(one, x[rows], samples=samples, seed=seed)) for one, rows in groups]
+        return ElboTerms(*_in_order(terms, groups, axis=1))
     noise = keras.random.SeedGenerator(seed)
     parts = [_batch_elbo(vae, x[start : start + _BATCH], samples, noise) for start in range(0, len(x), _BATCH)]
     return ElboTerms(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Floats:
+def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, seed: int = 0) -> Floats:
     """Estimate the importance-weighted bound on log p(x): log of the mean of k weights p(x, z) / q(z|x), z drawn from q(z|x).
 
     For k = 1 its expectation is the ELBO; with k it rises towards log p(x).
@@ -120,6 +142,8 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
         Images, (images, input_dim), values in [0, 1].
     k
         Samples of z for each image, ≥ 1; memory does not grow with it.
+    labels
+        For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     seed
         Seeds the samples.
 
@@ -131,7 +155,7 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
     Raises
     ------
     ValueError
-        If `x` has the wrong form or `k` is below 1.
+        If `x` has the wrong form, `k` is below 1, or labels are missing or superfluous.
 
     References
     ----------
@@ -139,6 +163,9 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, seed: int = 0) -> Fl
     """
     x = check_images(x, vae.config.input_dim)
     _check_count("k", k)
+    groups = _by_label(vae, x, labels)
+    if vae.config.classes:
+        return _in_order([iwae_bound(one, x[rows], k=k, seed=seed) for one, rows in groups], groups)
     mu, log_var = _codes(vae, x)
     noise = np.random.default_rng(seed)
     log_likelihood = _LogLikelihood.of(vae)
@@ -248,7 +275,113 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     return PosteriorGrid(axis, log_density.reshape(-1, *[points] * dims))
 
 
-def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -> ActiveUnits:
+def kl_to_posterior(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Floats:
+    """Compute the gap between log p(x) and the ELBO, KL[q ‖ p(z|x)], of each image for a diagonal Gaussian q.
+
+    By the trapezoid rule, which is exact to rounding where a q is as wide as a cell.
+
+    Parameters
+    ----------
+    posterior
+        From `posterior_on_grid`; each q must lie on the grid, and be at least as wide as one of its cells.
+    mu, log_var
+        A Gaussian for each image, such as the encoder's, (images, latent_dim).
+
+    Returns
+    -------
+    ndarray
+        KL[q ‖ p(z|x)], (images,), float64, nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a q is narrower than a cell or reaches beyond the grid.
+
+    References
+    ----------
+    Kingma and Welling 2013, arXiv:1312.6114, equation 1.
+    """
+    codes = _check_gaussians(posterior, mu, log_var)
+    return np.array(
+        [_kl_and_gradient(code, posterior.axis, row)[0] for code, row in zip(codes, posterior.log_density, strict=True)]
+    )
+
+
+def best_gaussian(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> BestGaussian:
+    """Find for each image the diagonal Gaussian with the least KL[q ‖ p(z|x)], which is the one with the highest ELBO.
+
+    The search, L-BFGS, starts twice, from the given Gaussian and from the posterior's highest point; the better end counts. What
+    is left is the approximation gap, the price of being Gaussian; what the given q misses besides is its amortisation gap.
+
+    Parameters
+    ----------
+    posterior
+        From `posterior_on_grid`; each q must lie on the grid, and be at least as wide as one of its cells.
+    mu, log_var
+        Where to start, such as the encoder's answer, (images, latent_dim).
+
+    Returns
+    -------
+    BestGaussian
+        Means and log-variances, (images, latent_dim), and the KL that is left, (images,), nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a q, given or found, is narrower than a cell or reaches beyond the grid.
+
+    References
+    ----------
+    Cremer, Li and Duvenaud 2018, arXiv:1801.03558, section 3.
+    """
+    codes = _check_gaussians(posterior, mu, log_var)
+    found = np.array([_search(code, posterior.axis, row) for code, row in zip(codes, posterior.log_density, strict=True)])
+    means, log_vars = found[:, : found.shape[1] // 2], found[:, found.shape[1] // 2 :]
+    return BestGaussian(means, log_vars, kl_to_posterior(posterior, means, log_vars))
+
+
+def aggregate_log_prob(z: Floats, mu: Floats, log_var: Floats) -> Floats:
+    """Compute the log-density of the aggregate posterior, the mean of q(z|x) over images: a mixture of as many Gaussians.
+
+    Parameters
+    ----------
+    z
+        Points, (points, latent_dim).
+    mu, log_var
+        The encoder's answers, (images, latent_dim).
+
+    Returns
+    -------
+    ndarray
+        log q(z), (points,), float64, nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    References
+    ----------
+    Hoffman and Johnson 2016, "ELBO surgery", section 2; Makhzani et al. 2015, arXiv:1511.05644, section 2.
+    """
+    points, mean, spread = (np.asarray(values, float) for values in (z, mu, log_var))
+    if points.ndim != 2 or mean.ndim != 2 or mean.shape != spread.shape or points.shape[1:] != mean.shape[1:] or not mean.size:
+        shapes = f"{points.shape}, {mean.shape} and {spread.shape}"
+        raise ValueError(
+            f"expected z (points, latent_dim) and mu, log_var (images, latent_dim) of at least one image, got {shapes}"
+        )
+    deviation = np.exp(0.5 * spread)
+    log_scale = (0.5 * math.log(2 * math.pi) + 0.5 * spread).sum(axis=1)  # (images,)
+    log_prob = np.empty(len(points))
+    for start in range(0, len(points), step := max(1, _AT_ONCE // mean.size)):
+        part = points[start : start + step, None]  # (some points, 1, latent_dim)
+        log_q = -0.5 * np.square((part - mean) / deviation).sum(axis=-1) - log_scale  # (some points, images)
+        peak = log_q.max(axis=1)
+        log_prob[start : start + step] = peak + np.log(np.exp(log_q - peak[:, None]).mean(axis=1))
+    return log_prob
+
+
+def active_units(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, threshold: float = 0.01) -> ActiveUnits:
     """Count the latent dimensions whose posterior mean varies from image to image: Var over x of E_q[z] above a threshold.
 
     Parameters
@@ -257,6 +390,8 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
         A trained model.
     x
         Images, (images, input_dim), values in [0, 1], at least two.
+    labels
+        For a conditional VAE: the label of each image, (images,).
     threshold
         The variance above which a dimension counts, ≥ 0; the prior's own variance is 1.
 
@@ -268,7 +403,7 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
     Raises
     ------
     ValueError
-        If `x` has the wrong form or fewer than two images, or `threshold` is negative.
+        If `x` has the wrong form or fewer than two images, `threshold` is negative, or labels are missing or superfluous.
 
     References
     ----------
@@ -279,7 +414,9 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, threshold: float = 0.01) -
         raise ValueError("x: expected at least two images, got one; a variance over images needs more, give a whole test set")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)) or not 0 <= threshold < math.inf:
         raise ValueError(f"threshold: expected a finite variance of at least 0, got {threshold!r}; 0.01 is usual")
-    variance = _codes(vae, x)[0].var(axis=0, dtype=np.float64)
+    groups = _by_label(vae, x, labels)
+    mu = _in_order([_codes(one, x[rows])[0] for one, rows in groups], groups)
+    variance = mu.var(axis=0, dtype=np.float64)
     return ActiveUnits(int((variance > threshold).sum()), variance)
 
 
@@ -288,7 +425,87 @@ def _check_count(name: str, value: object, *, least: int = 1) -> None:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
+def _check_gaussians(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Floats:
+    """Return one q a row, means then log-variances, or say what is wrong: (images, 2 · latent_dim)."""
+    if not isinstance(posterior, PosteriorGrid):
+        raise ValueError(f"posterior: expected a PosteriorGrid, got {type(posterior).__name__}; make one with posterior_on_grid")
+    mean, spread = np.asarray(mu, float), np.asarray(log_var, float)
+    wanted = (len(posterior.log_density), posterior.log_density.ndim - 1)
+    if mean.shape != wanted or spread.shape != wanted:
+        raise ValueError(f"expected mu and log_var of shape {wanted}, as the posteriors, got {mean.shape} and {spread.shape}")
+    step, limit = posterior.axis[1] - posterior.axis[0], -posterior.axis[0]
+    deviation = np.exp(0.5 * spread)
+    if not (deviation >= 0.999 * step).all():
+        raise ValueError(
+            f"log_var: expected every q at least as wide as a cell, {step:.3g}, got one of {deviation.min():.3g}; "
+            f"give posterior_on_grid more points"
+        )
+    if not (np.abs(mean) + 3 * deviation <= limit).all():
+        reach = np.max(np.abs(mean) + 3 * deviation)
+        raise ValueError(f"mu: expected every q within ±{limit:.3g}, got mu ± 3σ up to {reach:.3g}; give a larger limit")
+    return np.concatenate([mean, spread], axis=1)
+
+
+def _search(start: Floats, axis: Floats, log_density: Floats) -> Floats:
+    """Minimise one image's KL from two starts: means, then log-variances, (2 · latent_dim,)."""
+    from scipy.optimize import minimize
+
+    dims = log_density.ndim
+    scale = np.concatenate([np.exp(0.5 * start[dims:]), np.ones(dims)])  # means in units of q's width: the valley becomes round
+    low = np.concatenate([np.full(dims, axis[0]), np.full(dims, 2 * math.log(axis[1] - axis[0]))])
+    high = np.concatenate([np.full(dims, axis[-1]), np.full(dims, 2.0)])
+
+    def scaled(q: Floats) -> tuple[float, Floats]:
+        value, gradient = _kl_and_gradient(q * scale, axis, log_density)
+        return value, gradient * scale
+
+    highest = axis[list(np.unravel_index(log_density.argmax(), log_density.shape))]
+    starts = (start, np.concatenate([highest, start[dims:]]))
+    bounds = list(zip(low / scale, high / scale, strict=True))
+    ends = [minimize(scaled, s / scale, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-10}) for s in starts]
+    best: Floats = min(ends, key=lambda end: end.fun).x * scale
+    return best
+
+
+def _kl_and_gradient(q: Floats, axis: Floats, log_density: Floats) -> tuple[float, Floats]:
+    """KL of one Gaussian from one posterior, and its derivatives with respect to means, then log-variances."""
+    dims = log_density.ndim
+    sums: Any = log_density[tuple(_within(axis, *q[i::dims]) for i in range(dims))].astype(np.float64)
+    for mu, log_var in zip(q[:dims], q[dims:], strict=True):
+        scaled = (axis[_within(axis, mu, log_var)] - mu) * math.exp(-0.5 * log_var)
+        weights = np.exp(-0.5 * (scaled**2 + math.log(2 * math.pi) + log_var)) * (axis[1] - axis[0])
+        # the weights, and their derivatives with respect to mean and log-variance: (points, 3)
+        columns = np.stack([weights, weights * scaled * math.exp(-0.5 * log_var), weights * 0.5 * (scaled**2 - 1)], axis=1)
+        sums = np.tensordot(sums, columns, axes=(0, 0))  # the axis that is summed over leaves, its three sums come last
+    moved = [sums[1:]] if dims == 1 else [sums[1:, 0], sums[0, 1:]]  # for each dimension the slopes of E_q[log p(z|x)]
+    slopes = np.stack(moved, axis=1)  # (2, dims)
+    entropy = 0.5 * dims * (math.log(2 * math.pi) + 1) + 0.5 * float(q[dims:].sum())
+    return -entropy - float(sums.flat[0]), -np.concatenate([slopes[0], slopes[1] + 0.5])
+
+
+def _within(axis: Floats, mu: float, log_var: float) -> slice:
+    """Return which points of an axis lie within nine standard deviations; beyond there is nothing."""
+    reach = _FARTHEST * math.exp(0.5 * log_var)
+    return slice(*np.searchsorted(axis, (mu - reach, mu + reach)))
+
+
+def _by_label(vae: VAE, x: Floats, labels: Any) -> list[tuple[VAE, Any]]:
+    """Return for each label that occurs the VAE that the model is for it, and its images; else the model and all of them."""
+    digits = check_labels(labels, len(x), vae.config.classes)
+    if not vae.config.classes:
+        return [(vae, np.arange(len(x)))]
+    return [(with_label(vae, int(digit)), np.flatnonzero(digits == digit)) for digit in np.unique(digits)]
+
+
+def _in_order(parts: list[Floats], groups: list[tuple[VAE, Any]], axis: int = 0) -> Floats:
+    """Put what was measured label by label back into the order of the images."""
+    order = np.argsort(np.concatenate([rows for _, rows in groups]))
+    return np.concatenate(parts, axis=axis).take(order, axis=axis)
+
+
 def _check_latent_dim(vae: VAE) -> int:
+    if vae.config.classes:
+        raise ValueError("vae: expected one that is not conditional; give with_label(vae, label) and the images with that label")
     dims = vae.config.latent_dim
     if dims > 2:
         raise ValueError(f"vae: expected at most 2 latent dimensions, got {dims}: a grid cannot cover more; use iwae_bound")

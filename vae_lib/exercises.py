@@ -31,7 +31,7 @@ def check_answer(
         Whether the answer is right.
     """
     if answer is ...:
-        print("Not answered yet: replace the dots, run your cell, then this one.")
+        print("Not answered yet: replace the dots,\nrun your cell, then this one.")
         return False
     right = np.asarray(expected, dtype=float)
     try:

@@ -14,18 +14,20 @@ from keras import backend, ops, random
 Tensor = Any  # whatever the Keras backend computes with; NumPy arrays are accepted everywhere
 
 
-def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
+def gaussian_kl(mu: Tensor, log_var: Tensor, *, per_dim: bool = False) -> Tensor:
     """KL divergence from a diagonal Gaussian to the standard one: ½ Σ (exp(log_var) + mu² − 1 − log_var).
 
     Parameters
     ----------
     mu, log_var
         Mean and log-variance, (batch, latent_dim).
+    per_dim
+        Whether to leave the KL of each dimension apart.
 
     Returns
     -------
     tensor
-        KL[N(mu, exp(log_var)) ‖ N(0, I)], (batch,), nats.
+        KL[N(mu, exp(log_var)) ‖ N(0, I)], (batch,), nats; with `per_dim` the parts that it is the sum of, (batch, latent_dim).
 
     Raises
     ------
@@ -38,7 +40,8 @@ def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """
     mu, log_var = _checked(mu=mu, log_var=log_var)
     # expm1(l) − l, not exp(l) − 1 − l: near l = 0 the latter loses every digit to cancellation
-    return 0.5 * ops.sum(ops.expm1(log_var) - log_var + ops.square(mu), axis=-1)
+    doubled = ops.expm1(log_var) - log_var + ops.square(mu)  # (batch, latent_dim)
+    return 0.5 * doubled if per_dim else 0.5 * ops.sum(doubled, axis=-1)
 
 
 def gaussian_log_prob(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:

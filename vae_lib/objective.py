@@ -85,7 +85,7 @@ def elbo_terms(x: Tensor, logits: Tensor, mu: Tensor, log_var: Tensor) -> ElboTe
     return ElboTerms(reconstruction, kl, -reconstruction - kl)
 
 
-def batch_loss(terms: ElboTerms, beta: float) -> Tensor:
+def batch_loss(terms: ElboTerms, beta: Tensor, *, kl: Tensor = None) -> Tensor:
     """Average reconstruction + beta · KL over the batch, and over nothing else: what training minimises.
 
     Parameters
@@ -94,6 +94,8 @@ def batch_loss(terms: ElboTerms, beta: float) -> Tensor:
         Per-example terms, each (batch,), nats.
     beta
         Weight of the KL term; 1 gives the negative ELBO.
+    kl
+        What takes the place of the mean KL, a scalar such as `free_bits_kl` returns; by default the mean KL itself.
 
     Returns
     -------
@@ -104,4 +106,62 @@ def batch_loss(terms: ElboTerms, beta: float) -> Tensor:
     ----------
     Higgins et al. 2017, "beta-VAE", equation 4.
     """
+    if kl is not None:
+        return ops.mean(terms.reconstruction) + beta * kl
     return ops.mean(terms.reconstruction + beta * terms.kl)
+
+
+def free_bits_kl(mu: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
+    """KL with free bits: Σ over dimensions of the larger of `free_bits` and the dimension's mean KL over the batch.
+
+    A dimension whose mean KL is below has no gradient from here, so that nothing pushes it towards the prior.
+
+    Parameters
+    ----------
+    mu, log_var
+        The encoder's q(z|x), (batch, latent_dim).
+    free_bits
+        Nats that each dimension has for free, ≥ 0; 0 gives the mean of the KL.
+
+    Returns
+    -------
+    tensor
+        A scalar, nats per image, at least `free_bits` · latent_dim.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+
+    References
+    ----------
+    Kingma et al. 2016, arXiv:1606.04934 (free bits), with a group for each dimension.
+    """
+    means = ops.mean(gaussian_kl(mu, log_var, per_dim=True), axis=0)  # (latent_dim,)
+    return ops.sum(ops.maximum(means, free_bits))
+
+
+def kl_weight(beta: float, step: Tensor, warmup_steps: int) -> Tensor:
+    """Weight of the KL term while it is annealed: beta · min(1, step / warmup_steps).
+
+    Parameters
+    ----------
+    beta
+        The weight after the warm-up.
+    step
+        Gradient steps that were taken before this one.
+    warmup_steps
+        Gradient steps of the warm-up; 0 for none.
+
+    Returns
+    -------
+    tensor
+        The weight, a scalar; `beta` itself without a warm-up.
+
+    References
+    ----------
+    Bowman et al. 2016, arXiv:1511.06349, section 3.1; Sønderby et al. 2016, arXiv:1602.02282 (the straight line).
+    """
+    if warmup_steps == 0:
+        return beta
+    return beta * ops.minimum(1.0, ops.cast(step, "float32") / warmup_steps)

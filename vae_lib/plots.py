@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from vae_lib.evaluation import PosteriorGrid
     from vae_lib.training import History
 
 DIGIT_COLORS = (
@@ -185,7 +186,7 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     Returns
     -------
     Figure
-        Loss and reconstruction on the left, KL on the right.
+        Loss and reconstruction above, KL below.
 
     Raises
     ------
@@ -195,9 +196,9 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     if not len(history):
         raise ValueError("history: expected at least one finished epoch, got none; train first")
     epochs = np.arange(1, len(history) + 1)
-    figure = NotebookFigure(figsize=(8.5, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    for axes, names in ((left, ("loss", "reconstruction")), (right, ("kl",))):
+    figure = NotebookFigure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(2, 1))
+    for axes, names in ((above, ("loss", "reconstruction")), (below, ("kl",))):
         for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
             title = {"kl": "KL"}.get(name, name)
             axes.plot(epochs, getattr(history, name), "o-", color=color, ms=4, label=f"{title}, training")
@@ -205,11 +206,13 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
                 axes.plot(epochs, getattr(history, f"val_{name}"), "s--", color=color, ms=4, mfc="white", label=f"{title}, test")
         axes.set(xlabel="epoch", ylabel="nats per image")
     for name, value in (landmarks or {}).items():
-        left.axhline(value, color="0.35", lw=1, ls=":")
-        left.annotate(f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    left.margins(y=0.08)  # room for the highest landmark's name
-    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.88))
-    right.legend(fontsize=8, loc="lower right")
+        above.axhline(value, color="0.35", lw=1, ls=":")
+        above.annotate(
+            f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+        )
+    above.margins(y=0.08)  # room for the highest landmark's name
+    above.legend(fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.88))
+    below.legend(fontsize=9, loc="lower right")
     return figure
 
 
@@ -352,3 +355,53 @@ def _images(values: ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
 def _show(axes: Any, picture: NDArray[Any]) -> None:
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, picture.shape[1], picture.shape[0], 0))
     axes.set(xticks=[], yticks=[])
+
+
+def posterior_and_q(axes: Any, posterior: PosteriorGrid, image: int, mu: ArrayLike, log_var: ArrayLike) -> None:
+    """Draw one image's true posterior, and a Gaussian on top of it, into given axes.
+
+    Parameters
+    ----------
+    axes
+        Matplotlib axes.
+    posterior
+        From `posterior_on_grid` of a model with two latent dimensions.
+    image
+        Which of its images.
+    mu, log_var
+        The Gaussian, (2,) each; drawn at one and two standard deviations.
+
+    Raises
+    ------
+    ValueError
+        If the posterior or the Gaussian is not one over a plane.
+    """
+    mean, spread = np.asarray(mu, float), np.asarray(log_var, float)
+    if posterior.log_density.ndim != 3 or mean.shape != (2,) or spread.shape != (2,):
+        raise ValueError(
+            f"expected a posterior (images, points, points), mu and log_var (2,), got {posterior.log_density.shape}, "
+            f"{mean.shape} and {spread.shape}"
+        )
+    axis, density = posterior.axis, np.exp(posterior.log_density[image].astype(float))
+    levels = _fill_regions(axes, axis, axis, density)
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    for sigmas, width in ((1, 2), (2, 1)):
+        axes.plot(*(mean + sigmas * circle * np.exp(0.5 * spread)).T, color="#1f5fa8", lw=width)
+    seen = np.argwhere(density >= levels[0])
+    low, high = axis[seen.min(axis=0)], axis[seen.max(axis=0)]
+    low, high = np.minimum(low, mean - 2.5 * np.exp(0.5 * spread)), np.maximum(high, mean + 2.5 * np.exp(0.5 * spread))
+    middle, half = (low + high) / 2, (high - low).max() / 2 * 1.1
+    axes.set(xlim=middle[0] + half * np.array([-1, 1]), ylim=middle[1] + half * np.array([-1, 1]), aspect="equal")
+    axes.tick_params(labelsize=7)
+
+
+def _fill_regions(axes: Any, first: NDArray[Any], second: NDArray[Any], density: NDArray[Any]) -> NDArray[np.float64]:
+    """Fill the smallest regions that hold 99, 90 and 50 % of a density on a grid; return their levels, growing."""
+    ordered = np.sort(density, axis=None)[::-1]
+    held = np.cumsum(ordered) * (first[1] - first[0]) * (second[1] - second[0])
+    places = np.searchsorted(held, (0.99, 0.9, 0.5)).clip(max=ordered.size - 1)
+    levels: NDArray[np.float64] = np.unique(ordered[places])
+    colors = ("#f9cfa8", "#f09a4d", "#e76300")[: len(levels)]
+    axes.contourf(first, second, density.T, levels=[*levels, 1.001 * ordered[0]], colors=colors)
+    return levels

@@ -119,12 +119,15 @@ def pretrained(name: str) -> VAE:
     Parameters
     ----------
     name
-        "mnist-2d": the post's network after its 10 epochs on MNIST.
+        All were trained on MNIST. "mnist-2d": the post's network after its 10 epochs; "mnist-5d", "mnist-10d", "mnist-20d" and
+        "mnist-50d": the same with more latent dimensions; "mnist-2d-beta-0.25", "mnist-2d-beta-0.5" and "mnist-2d-beta-4": the
+        same with another beta ("mnist-2d" has 1); "mnist-conditional": the same, given the label. "mnist-burda": the network of
+        Burda et al. 2015 with 50 latent dimensions, on dynamically binarised images. `pretrained_registry` tells more.
 
     Returns
     -------
     VAE
-        The trained model, weights rounded to float16.
+        The trained model, weights rounded to float16, of most models to 7 significant bits.
 
     Raises
     ------
@@ -177,8 +180,8 @@ def _read(path: Path) -> tuple[TrainConfig, dict[str, NDArray[Any]]]:
 
 def _count(config: TrainConfig) -> int:
     """Count the weights of a model of this configuration without building it."""
-    layers = [*pairwise((config.input_dim, *config.hidden)), *[(config.hidden[-1], config.latent_dim)] * 2]
-    layers += pairwise((config.latent_dim, *config.hidden[::-1], config.input_dim))
+    layers = [*pairwise((config.input_dim + config.classes, *config.hidden)), *[(config.hidden[-1], config.latent_dim)] * 2]
+    layers += pairwise((config.latent_dim + config.classes, *config.hidden[::-1], config.input_dim))
     return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
 

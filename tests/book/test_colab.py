@@ -33,17 +33,41 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture
-def colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, and the rest of the disguise beside it; returns the folder."""
-    packages, profile, empty = tmp_path / "packages", tmp_path / "ipython", tmp_path / "empty"
+def disguise(packages: Path) -> None:
+    """Put into a folder of packages what makes a Python believe that it is on Colab."""
     (packages / "google" / "colab").mkdir(parents=True)
     (packages / "google" / "colab" / "__init__.py").touch()
+
+
+@pytest.fixture(scope="session")
+def packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Colab's packages as far as they matter: its own, and the library as the set-up cell installs it."""
+    target = tmp_path_factory.mktemp("packages")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-warn-conflicts",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    disguise(target)
+    return target
+
+
+@pytest.fixture
+def colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and IPython's start-up of Colab beside it; returns the folder."""
+    profile, empty = tmp_path / "ipython", tmp_path / "empty"
     startup = profile / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "colab.py").write_text(STARTUP)
     empty.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(packages))
     monkeypatch.setenv("IPYTHONDIR", str(profile))
     return empty
 
@@ -59,21 +83,8 @@ def execute(path: Path, folder: Path, extra: str = "") -> nbformat.NotebookNode:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_each_chapter_runs_alone_in_colab(path: Path, colab: Path, wheel: Path) -> None:
-    packages = colab.parent / "packages"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-warn-conflicts",
-        "--target",
-        str(packages),
-        str(wheel),
-    ]
-    subprocess.run(install, check=True)
+def test_each_chapter_runs_alone_in_colab(path: Path, colab: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(packages))
     where = "import sys, json, vae_lib\nprint(json.dumps([vae_lib.__file__, 'google.colab' in sys.modules]))"
     notebook = execute(path, colab, extra=where)
     file, disguised = json.loads(notebook.cells[-1].outputs[-1].text)
@@ -82,10 +93,12 @@ def test_each_chapter_runs_alone_in_colab(path: Path, colab: Path, wheel: Path) 
     assert os.listdir(colab) == [path.name], "a chapter left files behind"
 
 
-def test_without_an_address_the_setup_cell_says_what_to_do(colab: Path) -> None:
+def test_without_an_address_the_setup_cell_says_what_to_do(colab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Colab before the owner has set the address: the library is not there, and cannot be fetched."""
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     hidden = colab.parent / "packages" / "sitecustomize.py"
+    disguise(hidden.parent)
+    monkeypatch.setenv("PYTHONPATH", str(hidden.parent))
     # hide the installed library from find_spec, in the kernel alone
     hidden.write_text(
         "import importlib.util as util\n"

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
+WIDGET = "derivation", ".vae-elbo", 320
 AS_PICTURE = "canvas => canvas.toDataURL()"
-
-
-@pytest.fixture(params=["no-preference", "reduce"])
-def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
-    context = chromium.new_context(viewport={"width": 320, "height": 900}, reduced_motion=request.param)
-    opened = context.new_page()
-    opened.goto(f"{site}/book/derivation.html")
-    opened.locator(".vae-elbo canvas").wait_for(timeout=30_000)
-    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
-    yield opened, request.param
-    context.close()
 
 
 def numbers(page: Page, line: int) -> list[float]:
@@ -34,8 +23,8 @@ def assert_in_balance(page: Page) -> None:
     assert elbo + gap == pytest.approx(log_px, abs=0.0021)  # three numbers rounded to three digits
 
 
-def test_each_slider_moves_the_picture_and_not_the_sum(page: tuple[Page, str]) -> None:
-    opened, _ = page
+def test_each_slider_moves_the_picture_and_not_the_sum(widget_page: tuple[Page, str]) -> None:
+    opened, _ = widget_page
     canvas, handles = opened.locator(".vae-elbo canvas"), opened.locator(".noUi-handle")
     for i, name in enumerate(("Mean of q", "Log-variance of q")):
         before, elbo = canvas.evaluate(AS_PICTURE), numbers(opened, 1)[1]
@@ -50,8 +39,8 @@ def test_each_slider_moves_the_picture_and_not_the_sum(page: tuple[Page, str]) -
         assert "KL(q‖posterior)" in (canvas.get_attribute("aria-label") or "")
 
 
-def test_one_step_climbs_and_moves_the_sliders(page: tuple[Page, str]) -> None:
-    opened, _ = page
+def test_one_step_climbs_and_moves_the_sliders(widget_page: tuple[Page, str]) -> None:
+    opened, _ = widget_page
     before = numbers(opened, 1)[1]
     opened.get_by_role("button", name="One step uphill").click()
     opened.wait_for_timeout(200)
@@ -61,8 +50,8 @@ def test_one_step_climbs_and_moves_the_sliders(page: tuple[Page, str]) -> None:
     assert mu == pytest.approx(numbers(opened, 0)[0], abs=0.06)
 
 
-def test_the_button_finds_the_best_q(page: tuple[Page, str]) -> None:
-    opened, motion = page
+def test_the_button_finds_the_best_q(widget_page: tuple[Page, str]) -> None:
+    opened, motion = widget_page
     opened.get_by_role("button", name="Find the best q").click()
     opened.wait_for_timeout(200)
     if motion == "reduce":
@@ -79,8 +68,8 @@ def test_the_button_finds_the_best_q(page: tuple[Page, str]) -> None:
         assert box["height"] >= 32
 
 
-def test_whoever_takes_a_slider_takes_over(page: tuple[Page, str]) -> None:
-    opened, motion = page
+def test_whoever_takes_a_slider_takes_over(widget_page: tuple[Page, str]) -> None:
+    opened, motion = widget_page
     if motion == "reduce":
         return  # nothing to interrupt
     opened.get_by_role("button", name="Find the best q").click()

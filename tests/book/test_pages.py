@@ -12,33 +12,52 @@ from typing import Any
 import notebooks
 import numpy as np
 import pytest
-from conftest import HTML, ROOT, Watched
+from conftest import HTML, ROOT, Watched, widget_state
 from playwright.sync_api import Browser, Locator, Page
 
 import vae_lib
 
-PAGES = ["index.html", "search.html", "genindex.html"] + [
-    f"book/{path.stem}.html" for path in sorted((ROOT / "book").glob("*.md"))
-]
+CHAPTERS = ["book/index", *re.findall(r"- file: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))]
+PAGES = ["search.html", "genindex.html"] + [f"{name}.html" for name in CHAPTERS]
 WITH_EXPLORER = ["book/index.html", "book/latent-explorer.html"]
 # by the sources, so that a page whose widget got lost in the build is missed here
-WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber("
+WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber(", "BrowserTraining("
+WIDGETS += "PosteriorGap(", "BetaScrubber(", "HoleWalk(", "ConditionalExplorer("
 WITH_WIDGETS = [
     f"book/{path.stem}.html"
     for path in sorted((ROOT / "book").glob("*.md"))
     if "\nkernelspec:" in (text := path.read_text(encoding="utf-8")) and any(f"vae_lib.{name}" in text for name in WIDGETS)
 ]
 WIDTHS = [390, 1280]
-SCHEMES = ["light", "dark"]
+AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+GUIDELINES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+MOST_SHIFT = 0.05
+MOST_BYTES, MOST_BYTES_WITH_WIDGETS = 600_000, 2_000_000
 
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 AS_PICTURE = "canvas => canvas.toDataURL()"
 AS_PIXELS = "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
+RAW_TEX = r"""() => {
+  const copy = document.querySelector("article")?.cloneNode(true);
+  for (const part of copy?.querySelectorAll("pre, code, script, noscript, mjx-container") ?? []) part.remove();
+  return copy?.textContent.match(/\\[([a-z]+.{0,40}|\$.{1,40}\$/g) ?? [];
+}"""
+FOCUSED = """() => {
+  const element = document.activeElement;
+  const style = getComputedStyle(element);
+  const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  return [element.getAttribute("aria-label") || element.innerText.trim() || element.title, shown, element.getAttribute("role")];
+}"""
+# cells are clipped at 24 pixels beyond their edge: see overflow-clip-margin in book.css
+CUT_CELLS = """() => [...document.querySelectorAll(".cell")].filter((cell) => cell.scrollWidth > cell.clientWidth + 24)
+  .map((cell) => cell.innerText.slice(0, 60))"""
+TRANSFERRED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .map((entry) => [entry.name, entry.encodedBodySize])"""
 
 
-@pytest.fixture(params=[(width, scheme) for width in WIDTHS for scheme in SCHEMES], ids=lambda p: f"{p[0]}px-{p[1]}")
+@pytest.fixture(params=WIDTHS, ids=lambda width: f"{width}px")
 def watched(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[Watched]:
-    width, scheme = request.param
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": request.param, "height": 900}, color_scheme="light")
     yield Watched(context, site)
     context.close()
 
@@ -46,6 +65,47 @@ def watched(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Ite
 def assert_clean(watched: Watched) -> None:
     assert watched.foreign == [], "requests to other origins"
     assert watched.troubles == []
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds against the guidelines."""
+    found = page.evaluate(
+        "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] }).then((result) => result.violations)",
+        GUIDELINES,
+    )
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+
+
+def layout_faults(page: Page) -> list[str]:
+    """Return what does not fit, or moved while it came."""
+    width, room = page.evaluate("document.documentElement.scrollWidth"), (page.viewport_size or {})["width"]
+    shift = page.evaluate("seen.shift")
+    faults = [f"it scrolls sideways: {width} pixels wide on a screen of {room}"] if width > room else []
+    faults += [f"a cell is cut: {text}" for text in page.evaluate(CUT_CELLS)]
+    return faults + ([f"it moved by {shift:.3f} while it came, more than {MOST_SHIFT}"] if shift > MOST_SHIFT else [])
+
+
+def content_faults(page: Page) -> list[str]:
+    """Return pictures that are not described, and formulas that are not typeset or that no screen reader can read."""
+    faults = [f"formula left as TeX: {tex}" for tex in page.evaluate(RAW_TEX)]
+    formulas = page.locator("article mjx-container")
+    if formulas.count() != page.locator("article mjx-container > mjx-assistive-mml > math").count():
+        faults.append("formulas without MathML")
+    faults += [f"error in a formula: {error.inner_text()}" for error in page.locator("mjx-merror").all()]
+    for source, alt in page.evaluate("[...document.querySelectorAll('article img')].map((image) => [image.src, image.alt])"):
+        if len(alt) <= 15 or re.search(r"\.(png|svg|jpe?g)\b", alt):
+            faults.append(f"picture without a description: {source[-60:]} {alt!r}")
+    described = page.locator("meta[name=description]").get_attribute("content") or ""
+    return faults + ([f"too short a description of the page: {described!r}"] if len(described) < 15 else [])
+
+
+def weight_faults(page: Page, name: str) -> list[str]:
+    """Print what the page weighs on its first load, widgets included, and return it if that is too much."""
+    parts = page.evaluate(TRANSFERRED)
+    total = sum(size for _, size in parts)
+    limit = MOST_BYTES_WITH_WIDGETS if "/vendor/widgets.js" in str(parts) else MOST_BYTES
+    print(f"{name}: {total / 1000:.0f} KB gzipped, of at most {limit / 1000:.0f}")
+    return [f"{total} bytes: {sorted(parts, key=lambda part: -part[1])[:5]}"] if total > limit else []
 
 
 def pictures(box: Locator) -> str:
@@ -67,7 +127,7 @@ def move_every_slider(page: Page) -> None:
             handle.focus()
             for _ in range(8):
                 page.keyboard.press("ArrowRight")
-            page.wait_for_timeout(150)  # one frame would do
+            page.evaluate(TWO_FRAMES)
             name = handle.get_attribute("aria-label") or ""
             assert len(name) > 5, "a slider without a name"
             assert pictures(box) != before, f"the slider {name} left the picture as it was"
@@ -75,28 +135,36 @@ def move_every_slider(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_clean_and_has_one_search(watched: Watched, site: str, name: str) -> None:
+def test_every_page_is_clean_accessible_and_light(watched: Watched, site: str, name: str) -> None:
+    """One visit, in which all is asked: on the light page, then on the dark one."""
     page = watched.open(f"{site}/{name}")
+    faults = [*layout_faults(page), *content_faults(page), *weight_faults(page, name)]
     if name != "search.html":
-        visible = [
-            element for element in page.locator("button.search-button__button, input[type=search]").all() if element.is_visible()
-        ]
-        assert len(visible) == 1
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= (page.viewport_size or {})["width"], "the page scrolls sideways"
-    for image in page.locator("article img").all():
-        assert len(image.get_attribute("alt") or "") > 15, image.get_attribute("src")
+        searches = page.locator("button.search-button__button, input[type=search]").all()
+        assert sum(element.is_visible() for element in searches) == 1
+    page.evaluate(AXE)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
+        page.wait_for_function("() => !document.getAnimations().some((animation) => animation.playState === 'running')")
+        faults += [f"{scheme}: {violation}" for violation in violations(page)]
+    if name in WITH_WIDGETS:
+        move_every_slider(page)
+    assert faults == []
     assert_clean(watched)
+
+
+def test_the_books_address_leads_to_its_first_page(chromium: Browser, site: str) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    watched = Watched(context, site)
+    watched.page.goto(f"{site}/")
+    watched.page.wait_for_url(f"{site}/book/index.html")
+    assert_clean(watched)
+    context.close()
 
 
 def test_the_widgets_are_where_they_are_expected() -> None:
     assert {*WITH_EXPLORER, "book/derivation.html", "book/mnist-results.html"} <= set(WITH_WIDGETS)
-
-
-@pytest.mark.parametrize("name", WITH_WIDGETS)
-def test_sliders_move_the_picture(watched: Watched, site: str, name: str) -> None:
-    move_every_slider(watched.open(f"{site}/{name}"))
-    assert_clean(watched)
 
 
 def test_sliders_work_from_a_file(chromium: Browser, html: Path) -> None:
@@ -133,10 +201,9 @@ def test_the_map_moves_the_sliders_and_the_sliders_the_map(watched: Watched, sit
 
 def state_of(path: Path) -> dict[str, Any]:
     """Return the explorer's state, with its buffers, as it is embedded in a page."""
-    text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    (canvas,) = (model for model in json.loads(found[1])["state"].values() if "weights" in str(model.get("buffers", "")))
+    (canvas,) = (
+        model for model in json.loads(widget_state(path))["state"].values() if "weights" in str(model.get("buffers", ""))
+    )
     state = dict(canvas["state"])
     for buffer in canvas["buffers"]:
         assert buffer["encoding"] == "base64"
@@ -195,6 +262,75 @@ def test_without_javascript_a_still_picture_stands_in(chromium: Browser, site: s
         assert picture.is_visible()
         assert note.is_visible()
         assert (picture.bounding_box() or {})["width"] > 200
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["book/derivation.html", "book/notation.html"])
+def test_without_javascript_formulas_are_typeset(chromium: Browser, site: str, name: str) -> None:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False, color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{site}/{name}")
+    formulas = page.locator("article mjx-container")
+    assert formulas.count() > 50
+    box = formulas.first.bounding_box() or {}
+    assert box["width"] > 5
+    assert box["height"] > 5
+    assert formulas.first.locator("mjx-assistive-mml math").count() == 1
+    context.close()
+
+
+def test_the_policy_blocks_other_servers(chromium: Browser, site: str, html: Path) -> None:
+    """Each page forbids, and the browser obeys: no script, picture, style, connection or frame from elsewhere."""
+    for name in ["index.html", *PAGES]:
+        head = (html / name).read_text(encoding="utf-8").partition("</head>")[0]
+        before, policy, _ = head.partition('http-equiv="Content-Security-Policy"')
+        assert policy, name
+        assert not re.search("<(script|link|style)", before), f"{name}: something comes before the policy"
+    context = chromium.new_context()
+    page = Watched(context, site).open(f"{site}/book/references.html")
+    page.evaluate(
+        """async () => {
+          const other = "http://127.0.0.1:9/";
+          for (const [name, attribute] of [["script", "src"], ["img", "src"], ["iframe", "src"]]) {
+            document.body.append(Object.assign(document.createElement(name), { [attribute]: other + name }));
+          }
+          document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: other + "link" }));
+          await fetch(other + "fetch").catch(() => {});
+        }"""
+    )
+    page.wait_for_function("() => seen.policy.length >= 5")
+    blocked = {"script-src-elem", "img-src", "frame-src", "style-src-elem", "connect-src"}
+    assert set(page.evaluate("seen.policy")) == blocked
+    context.close()
+
+
+def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(chromium: Browser, site: str) -> None:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = Watched(context, site).open(f"{site}/book/latent-explorer.html")
+    page.evaluate("document.activeElement.blur()")
+    order = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate(FOCUSED))
+    names = [str(name) for name, _, _ in order]
+    assert names[0] == "Skip to main content"
+    assert all(outline for _, outline, _ in order), [name for name, outline, _ in order if not outline]
+    assert any("slider" in str(role) for _, _, role in order), names
+    first_link, slider = names.index("Variational autoencoders, live"), [role for _, _, role in order].index("slider")
+    assert first_link < slider, "the contents come before the text"
+    context.close()
+
+
+def test_reduced_motion_is_respected(chromium: Browser, site: str) -> None:
+    context = chromium.new_context(reduced_motion="reduce")
+    page = Watched(context, site).open(f"{site}/book/latent-explorer.html")
+    moving = page.evaluate(
+        """[...document.querySelectorAll("*")].filter((element) => {
+          const style = getComputedStyle(element);
+          return style.transitionDuration !== "0s" || style.animationName !== "none" || style.scrollBehavior !== "auto";
+        }).map((element) => element.outerHTML.slice(0, 80))"""
+    )
+    assert moving == []
     context.close()
 
 

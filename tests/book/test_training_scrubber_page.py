@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Page
+from conftest import widget_state
+from playwright.sync_api import Page
 
 MOST_BYTES = 600_000  # of the widget's state, gzipped
+WIDGET = "mnist-results", ".vae-scrubber", 390
 AS_PICTURE = "canvas => canvas.toDataURL()"
-
-
-@pytest.fixture(params=["no-preference", "reduce"])
-def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
-    context = chromium.new_context(viewport={"width": 390, "height": 900}, reduced_motion=request.param)
-    opened = context.new_page()
-    opened.goto(f"{site}/book/mnist-results.html")
-    opened.locator(".vae-scrubber canvas").wait_for(timeout=30_000)
-    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
-    yield opened, request.param
-    context.close()
 
 
 def said(page: Page) -> str:
     return page.locator(".vae-scrubber .vae-readout").inner_text()
 
 
-def test_the_slider_moves_codes_and_readout(page: tuple[Page, str]) -> None:
-    opened, _ = page
+def test_the_slider_moves_codes_and_readout(widget_page: tuple[Page, str]) -> None:
+    opened, _ = widget_page
     canvas, handle = opened.locator(".vae-scrubber canvas"), opened.locator(".noUi-handle").first
     before = canvas.evaluate(AS_PICTURE)
     assert said(opened).startswith("Before training")
@@ -47,8 +35,8 @@ def test_the_slider_moves_codes_and_readout(page: tuple[Page, str]) -> None:
     assert said(opened).startswith("After ")
 
 
-def test_the_button_plays_or_jumps(page: tuple[Page, str]) -> None:
-    opened, motion = page
+def test_the_button_plays_or_jumps(widget_page: tuple[Page, str]) -> None:
+    opened, motion = widget_page
     button, handle = opened.locator(".vae-scrubber button"), opened.locator(".noUi-handle").first
     box = button.bounding_box()
     assert box is not None
@@ -63,7 +51,7 @@ def test_the_button_plays_or_jumps(page: tuple[Page, str]) -> None:
         return
     assert button.inner_text() == "Play"
     button.click()
-    opened.wait_for_function("document.querySelector('.vae-scrubber .vae-readout').innerText.startsWith('≈')")
+    opened.wait_for_function("() => document.querySelector('.vae-scrubber .vae-readout').innerText.startsWith('≈')")
     assert button.inner_text() == "Pause"
     handle.focus()
     opened.keyboard.press("ArrowRight")  # whoever takes the slider takes over
@@ -74,7 +62,4 @@ def test_the_button_plays_or_jumps(page: tuple[Page, str]) -> None:
 
 
 def test_a_record_is_light(html: Path) -> None:
-    text = (html / "book" / "mnist-results.html").read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    assert len(gzip.compress(found[1].encode())) < MOST_BYTES
+    assert len(gzip.compress(widget_state(html / "book" / "mnist-results.html").encode())) < MOST_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import anywidget
 import numpy as np
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_number
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.linked import GaussianWidget, style
 
 MU_LIMITS = (-3.0, 3.0)
 LOG_VAR_LIMITS = (-4.0, 2.0)
@@ -46,7 +45,7 @@ class Balance(NamedTuple):
     kl_prior: float
 
 
-class ElboBalance(LinkedWidget):
+class ElboBalance(GaussianWidget):
     """Move a Gaussian q over the posterior of a one-dimensional latent, and see log p(x) divided into ELBO and KL.
 
     The model is a VAE with one latent number and one pixel: z ~ N(0, 1), and the pixel is white with probability
@@ -68,6 +67,9 @@ class ElboBalance(LinkedWidget):
         If an argument is out of its range; says what was expected.
     """
 
+    _limits: ClassVar = {"mu": MU_LIMITS, "log_var": LOG_VAR_LIMITS}
+    _step: ClassVar = 0.01
+
     def __init__(self, *, x: int = 1, weight: float = 8.0, bias: float = -4.0, mu: float = 0.0, log_var: float = -1.0) -> None:
         if not isinstance(x, (int, np.integer)) or x not in (0, 1):
             raise ValueError(f"x: expected 1 for a white pixel or 0 for a black one, got {x!r}")
@@ -75,19 +77,14 @@ class ElboBalance(LinkedWidget):
             x=int(x),
             weight=_coefficient("weight", weight),
             bias=_coefficient("bias", bias),
-            mu=checked_number("mu", mu, *MU_LIMITS),
-            log_var=checked_number("log_var", log_var, *LOG_VAR_LIMITS),
+            **self._checked(mu=mu, log_var=log_var),
         )
-        sliders = {
-            "mu": slider("μ", canvas.mu, *MU_LIMITS, step=0.01, name="Mean of q"),
-            "log_var": slider("log σ²", canvas.log_var, *LOG_VAR_LIMITS, step=0.01, name="Log-variance of q"),
-        }
-        super().__init__(canvas, sliders)
+        super().__init__(canvas)
 
     @property
     def q(self) -> tuple[float, float]:
         """Mean and log-variance of q, as the sliders stand; set it to move them."""
-        return self._sliders["mu"].value, self._sliders["log_var"].value
+        return self.mu, self.log_var
 
     @q.setter
     def q(self, values: tuple[float, float]) -> None:
@@ -95,7 +92,7 @@ class ElboBalance(LinkedWidget):
             mu, log_var = values
         except (TypeError, ValueError):
             raise ValueError(f"q: expected a mean and a log-variance, got {values!r}") from None
-        self._move(mu=checked_number("mu", mu, *MU_LIMITS), log_var=checked_number("log_var", log_var, *LOG_VAR_LIMITS))
+        self._move(**self._checked(mu=mu, log_var=log_var))
 
     def balance(self) -> Balance:
         """Return what the bars show for the present q, computed by quadrature as the browser does.

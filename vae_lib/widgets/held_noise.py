@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_number
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.linked import GaussianWidget, style
 
-MU_LIMIT = 2.5
-LOG_VAR_RANGE = (-4.0, 0.5)
+MU_LIMITS = (-2.5, 2.5)
+LOG_VAR_LIMITS = (-4.0, 0.5)
 MOST_NOISE = 12
 NOISE_LIMIT = 4.0
 _BLUE, _ORANGE = DIGIT_COLORS[0], DIGIT_COLORS[6]
@@ -33,7 +32,7 @@ class HeldNoiseCanvas(anywidget.AnyWidget):
     seed = traitlets.Int(0).tag(sync=True)  # of the last drawing in the browser
 
 
-class HeldNoise(LinkedWidget):
+class HeldNoise(GaussianWidget):
     """Samples z = mu + exp(½ log_var) · ε that move while ε is held, over the function f(z) = z²/4 + sin 2z.
 
     Each sample shows the slope of f at its place. Below, what each says about the gradient of E f(z) with respect to mu and
@@ -61,34 +60,14 @@ class HeldNoise(LinkedWidget):
     Kingma and Welling 2013, arXiv:1312.6114, section 2.4; Mohamed et al. 2020, arXiv:1906.10652, sections 4 and 5.
     """
 
+    _limits: ClassVar = {"mu": MU_LIMITS, "log_var": LOG_VAR_LIMITS}
+
     def __init__(self, mu: float = -1.5, log_var: float = -1.0, *, eps: ArrayLike | None = None, seed: int = 0) -> None:
-        mu, log_var = checked_number("mu", mu, -MU_LIMIT, MU_LIMIT), checked_number("log_var", log_var, *LOG_VAR_RANGE)
+        q = self._checked(mu=mu, log_var=log_var)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise ValueError(f"seed: expected a whole number from 0 to 2**31 − 1, got {seed!r}; choose another")
         noise = _checked_eps(np.random.default_rng(seed).standard_normal(8) if eps is None else eps)
-        sliders = {
-            "mu": slider("μ", mu, -MU_LIMIT, MU_LIMIT, name="Mean of q"),
-            "log_var": slider("log σ²", log_var, *LOG_VAR_RANGE, name="Log-variance of q"),
-        }
-        super().__init__(HeldNoiseCanvas(mu=mu, log_var=log_var, eps=noise, seed=seed), sliders)
-
-    @property
-    def mu(self) -> float:
-        """Mean; set it to move slider and samples."""
-        return float(self._sliders["mu"].value)
-
-    @mu.setter
-    def mu(self, value: float) -> None:
-        self._move(mu=checked_number("mu", value, -MU_LIMIT, MU_LIMIT))
-
-    @property
-    def log_var(self) -> float:
-        """Log-variance; set it to move slider and samples."""
-        return float(self._sliders["log_var"].value)
-
-    @log_var.setter
-    def log_var(self, value: float) -> None:
-        self._move(log_var=checked_number("log_var", value, *LOG_VAR_RANGE))
+        super().__init__(HeldNoiseCanvas(**q, eps=noise, seed=seed))
 
     @property
     def eps(self) -> tuple[float, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import anywidget
 import numpy as np
 import traitlets
@@ -9,11 +11,10 @@ from numpy.typing import NDArray
 
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_number
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.linked import GaussianWidget, style
 
-MU_LIMIT = 3.0
-LOG_VAR_RANGE = (-4.0, 2.0)
+MU_LIMITS = (-3.0, 3.0)
+LOG_VAR_LIMITS = (-4.0, 2.0)
 _BLUE, _ORANGE = DIGIT_COLORS[0], DIGIT_COLORS[6]
 
 
@@ -27,7 +28,7 @@ class KLCanvas(anywidget.AnyWidget):
     log_var = traitlets.Float().tag(sync=True)
 
 
-class KLGaussians(LinkedWidget):
+class KLGaussians(GaussianWidget):
     """Both densities, what the KL divergences between them integrate, and the two parts of each, in one dimension.
 
     q = N(mu, exp(log_var)) moves with the sliders, p = N(0, 1) stands still. KL[q ‖ p] = ½ mu² + ½ (σ² − 1 − log σ²) is the part
@@ -50,31 +51,10 @@ class KLGaussians(LinkedWidget):
     Kingma and Welling 2013, arXiv:1312.6114, appendix B.
     """
 
+    _limits: ClassVar = {"mu": MU_LIMITS, "log_var": LOG_VAR_LIMITS}
+
     def __init__(self, mu: float = 1.0, log_var: float = -1.0) -> None:
-        mu, log_var = checked_number("mu", mu, -MU_LIMIT, MU_LIMIT), checked_number("log_var", log_var, *LOG_VAR_RANGE)
-        sliders = {
-            "mu": slider("μ", mu, -MU_LIMIT, MU_LIMIT, name="Mean of q"),
-            "log_var": slider("log σ²", log_var, *LOG_VAR_RANGE, name="Log-variance of q"),
-        }
-        super().__init__(KLCanvas(mu=mu, log_var=log_var), sliders)
-
-    @property
-    def mu(self) -> float:
-        """Mean of q; set it to move slider and picture."""
-        return float(self._sliders["mu"].value)
-
-    @mu.setter
-    def mu(self, value: float) -> None:
-        self._move(mu=checked_number("mu", value, -MU_LIMIT, MU_LIMIT))
-
-    @property
-    def log_var(self) -> float:
-        """Log-variance of q; set it to move slider and picture."""
-        return float(self._sliders["log_var"].value)
-
-    @log_var.setter
-    def log_var(self, value: float) -> None:
-        self._move(log_var=checked_number("log_var", value, *LOG_VAR_RANGE))
+        super().__init__(KLCanvas(**self._checked(mu=mu, log_var=log_var)))
 
     def _still(self) -> NotebookFigure:
         z = np.linspace(-6, 6, 601)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets
 
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import FOLDER
+from vae_lib.widgets.checks import checked_number
 
 
 def style(*names: str) -> str:
@@ -99,3 +100,48 @@ class LinkedWidget(ipywidgets.VBox):
         inherited = getattr(super(), "_repr_mimebundle_", None)  # ipywidgets 7 shows itself in another way
         bundle: dict[str, Any] = inherited(**kwargs) if inherited else {}
         return {**bundle, "image/png": base64.b64encode(self._still()._repr_png_()).decode("ascii")}
+
+
+class GaussianWidget(LinkedWidget):
+    """A linked widget about one Gaussian q, with sliders for its mean and its log-variance.
+
+    Parameters
+    ----------
+    canvas
+        The anywidget that paints; has the traits mu and log_var.
+    """
+
+    _limits: ClassVar[dict[str, tuple[float, float]]]
+    """The ends of both sliders."""
+    _step: ClassVar[float] = 0.05
+
+    def __init__(self, canvas: anywidget.AnyWidget) -> None:
+        labels = {"mu": ("μ", "Mean of q"), "log_var": ("log σ²", "Log-variance of q")}
+        sliders = {
+            trait: slider(label, getattr(canvas, trait), *self._limits[trait], step=self._step, name=name)
+            for trait, (label, name) in labels.items()
+        }
+        super().__init__(canvas, sliders)
+
+    @classmethod
+    def _checked(cls, **values: Any) -> dict[str, float]:
+        """Return what lies on the sliders, or say what is wrong with it."""
+        return {trait: checked_number(trait, value, *cls._limits[trait]) for trait, value in values.items()}
+
+    @property
+    def mu(self) -> float:
+        """Mean of q; set it to move slider and picture."""
+        return float(self._sliders["mu"].value)
+
+    @mu.setter
+    def mu(self, value: float) -> None:
+        self._move(**self._checked(mu=value))
+
+    @property
+    def log_var(self) -> float:
+        """Log-variance of q; set it to move slider and picture."""
+        return float(self._sliders["log_var"].value)
+
+    @log_var.setter
+    def log_var(self, value: float) -> None:
+        self._move(**self._checked(log_var=value))

@@ -1,90 +1,15 @@
 // The training scrubber: codes and decoded images move as the model learns; between two snapshots, on straight lines.
 import { Axes, element, keepPainted, legend, sharpContext, showError, themeOf } from "./kit.js";
 import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth } from "./panels.js";
-import { arrange, between, blend, blendInto, describe, epochText, mosaic, played, unpackCodes, valueAt } from "./training_scrubber_maths.js";
+import { drawImages, drawPlane, readSnapshots } from "./snapshots.js";
+import { arrange, between, blendInto, describe, epochText, played, valueAt } from "./training_scrubber_maths.js";
 
 const EACH = 0.8; // seconds from one snapshot to the next while it plays
 
 function readRecord(model) {
   const epochs = model.get("epochs");
-  const labels = model.get("labels");
-  const decoded = model.get("decoded");
-  const points = labels.byteLength;
-  if (!decoded.byteLength || decoded.byteLength % epochs.length) {
-    throw new Error(`expected decoded images for each of ${epochs.length} snapshots, got ${decoded.byteLength} bytes`);
-  }
-  return {
-    epochs,
-    count: epochs.length,
-    points,
-    labels: new Uint8Array(labels.buffer, labels.byteOffset, points),
-    codes: unpackCodes(model.get("codes"), model.get("reach"), 2 * points * epochs.length),
-    decoded: new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength),
-    trainLoss: model.get("train_loss"),
-    testLoss: model.get("test_loss"),
-    places: model.get("places"),
-  };
-}
-
-function drawTitle(context, text, { x, y }, ink) {
-  context.fillStyle = ink;
-  context.font = "bold 13px sans-serif";
-  context.textAlign = "left";
-  context.fillText(text, x, y - 7);
-}
-
-function drawPlane(context, box, record, now, { codes, colors, limit, ink, paper }) {
-  const axes = new Axes(context, { ...box, xlim: [-limit, limit], ylim: [-limit, limit], ink });
-  context.save();
-  context.beginPath();
-  context.rect(box.x, box.y, box.width, box.height);
-  context.clip();
-  context.globalAlpha = 0.65;
-  for (let i = 0; i < record.points; i++) {
-    context.fillStyle = colors[record.labels[i] % colors.length];
-    context.fillRect(axes.px(codes[2 * i]) - 1.4, axes.py(codes[2 * i + 1]) - 1.4, 2.8, 2.8);
-  }
-  context.globalAlpha = 0.5;
-  context.strokeStyle = ink;
-  context.lineWidth = 1;
-  for (const radius of [1, 2, 3]) {
-    context.beginPath();
-    context.arc(axes.px(0), axes.py(0), (radius / (2 * limit)) * box.width, 0, 2 * Math.PI);
-    context.stroke();
-  }
-  context.globalAlpha = 1;
-  context.font = "bold 16px sans-serif";
-  context.textAlign = "center";
-  context.lineWidth = 4;
-  context.strokeStyle = paper;
-  context.fillStyle = ink;
-  record.places[now.from].forEach(([digit, x, y], i) => {
-    const [, toX, toY] = record.places[now.to][i];
-    const at = [axes.px(blend(x, toX, now.share)), axes.py(blend(y, toY, now.share)) + 6];
-    context.strokeText(String(digit), ...at);
-    context.fillText(String(digit), ...at);
-  });
-  context.restore();
-  context.strokeStyle = ink;
-  context.strokeRect(box.x + 0.5, box.y + 0.5, box.width - 1, box.height - 1);
-  drawTitle(context, "Codes of test images", box, ink);
-  context.font = "12px sans-serif";
-  context.textAlign = "left";
-  context.fillText("circles: 1, 2, 3 σ of the prior", box.x, box.y + box.height + 17);
-  context.textAlign = "right";
-  context.fillText(`shown: ±${limit.toFixed(1)}`, box.x + box.width, box.y + box.height + 17);
-}
-
-function drawImages(context, box, levels, shape, columns, scratch, ink) {
-  const { rgba, width, height } = mosaic(levels, shape, columns);
-  scratch.width = width;
-  scratch.height = height;
-  scratch.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
-  context.drawImage(scratch, box.x, box.y, box.width, box.height);
-  context.strokeStyle = ink;
-  context.lineWidth = 1;
-  context.strokeRect(box.x + 0.5, box.y + 0.5, box.width - 1, box.height - 1);
-  drawTitle(context, box.width < 150 ? "Decoded z" : "Decoded from fixed z", box, ink);
+  const record = readSnapshots(model, epochs.length);
+  return { ...record, epochs, trainLoss: model.get("train_loss"), testLoss: model.get("test_loss") };
 }
 
 /** Both losses over the snapshots, at equal distances as on the slider, and a line where the slider stands. */

@@ -17,16 +17,9 @@ from vae_lib.widgets.linked import LinkedWidget, slider, style
 _WHOLE = 32767  # the largest 16-bit number: codes travel as shares of their largest coordinate
 
 
-class ScrubberCanvas(anywidget.AnyWidget):
-    """The picture above the slider: codes, decoded images and losses at one moment. Its traits are its contract."""
+class SnapshotCanvas(anywidget.AnyWidget):
+    """The traits that describe snapshots of a model, for every canvas that shows some."""
 
-    _esm = bundle("training_scrubber.js")
-    _css = style("training_scrubber.css")
-
-    moment = traitlets.Float(0.0).tag(sync=True)  # 0 is the first snapshot, 1 the second, 1.5 halfway to the third
-    epochs = traitlets.List(traitlets.Float()).tag(sync=True)
-    train_loss = traitlets.List(traitlets.Any()).tag(sync=True)  # None where there is none
-    test_loss = traitlets.List(traitlets.Float()).tag(sync=True)
     codes = traitlets.Bytes().tag(sync=True)  # little-endian int16, (snapshots, images, 2)
     reach = traitlets.Float(1.0).tag(sync=True)  # the coordinate that 32767 stands for
     labels = traitlets.Bytes().tag(sync=True)
@@ -36,6 +29,18 @@ class ScrubberCanvas(anywidget.AnyWidget):
     image_shape = traitlets.List(traitlets.Int()).tag(sync=True)
     colors = traitlets.List(traitlets.Unicode()).tag(sync=True)
     limits = traitlets.List(traitlets.Float()).tag(sync=True)  # half the side of the plane that is shown, in each snapshot
+
+
+class ScrubberCanvas(SnapshotCanvas):
+    """The picture above the slider: codes, decoded images and losses at one moment. Its traits are its contract."""
+
+    _esm = bundle("training_scrubber.js")
+    _css = style("training_scrubber.css")
+
+    moment = traitlets.Float(0.0).tag(sync=True)  # 0 is the first snapshot, 1 the second, 1.5 halfway to the third
+    epochs = traitlets.List(traitlets.Float()).tag(sync=True)
+    train_loss = traitlets.List(traitlets.Any()).tag(sync=True)  # None where there is none
+    test_loss = traitlets.List(traitlets.Float()).tag(sync=True)
 
 
 class TrainingScrubber(LinkedWidget):
@@ -70,21 +75,13 @@ class TrainingScrubber(LinkedWidget):
             )
         codes = _checked_codes(snapshots)
         decoded = np.stack([snapshot.decoded for snapshot in snapshots])  # (snapshots, points, pixels)
-        side = round(decoded.shape[2] ** 0.5)
-        if side * side != decoded.shape[2]:
-            raise ValueError(f"recorder: expected square images, got {decoded.shape[2]} pixels; record a model of square images")
         limits = _limits(codes, limit)
         self._epochs = [float(snapshot.epoch) for snapshot in snapshots]
         start = self._moment_of(self._epochs[0] if epoch is None else epoch)
-        reach = float(np.abs(codes).max()) or 1.0
         canvas = ScrubberCanvas(
             moment=start, epochs=self._epochs, train_loss=[snapshot.loss for snapshot in snapshots],
             test_loss=[float(snapshot.test_loss) for snapshot in snapshots],
-            codes=np.round(codes * (_WHOLE / reach)).astype("<i2").tobytes(), reach=reach,
-            labels=recorder.labels.astype(np.uint8).tobytes(),
-            places=[digit_places(codes[i], recorder.labels, apart=limits[i] / 9) for i in range(len(codes))],
-            decoded=np.round(255 * decoded).astype(np.uint8).tobytes(), columns=_columns(decoded.shape[1]),
-            image_shape=[side, side], colors=list(DIGIT_COLORS), limits=limits,
+            **pack_snapshots(codes, decoded, recorder.labels, limits),
         )  # fmt: skip
         control = slider("training", start, 0.0, len(snapshots) - 1.0, name="Position in the training")
         control.step = 0.1
@@ -127,6 +124,45 @@ class TrainingScrubber(LinkedWidget):
             picture.imshow(_mosaic(decoded[i], canvas.columns), cmap="gray", vmin=0, vmax=255)
             picture.set(title="decoded from fixed z", xticks=[], yticks=[])
         return figure
+
+
+def pack_snapshots(
+    codes: NDArray[np.float64], decoded: NDArray[np.float32], labels: NDArray[np.int64], limits: list[float]
+) -> dict[str, Any]:
+    """Return what travels to the browser of every snapshot: codes as 16-bit numbers, decoded images as grey levels.
+
+    Parameters
+    ----------
+    codes
+        Codes of the same images in each snapshot, (snapshots, images, 2).
+    decoded
+        Probabilities of white at the same points in each snapshot, (snapshots, points, pixels).
+    labels
+        The digit of each image, (images,).
+    limits
+        Half the side of the plane that is shown, for each snapshot.
+
+    Returns
+    -------
+    dict
+        Values of the traits that describe snapshots.
+
+    Raises
+    ------
+    ValueError
+        If images are not square.
+    """
+    side = round(decoded.shape[2] ** 0.5)
+    if side * side != decoded.shape[2]:
+        raise ValueError(f"recorder: expected square images, got {decoded.shape[2]} pixels; record a model of square images")
+    reach = float(np.abs(codes).max()) or 1.0
+    return {
+        "codes": np.round(codes * (_WHOLE / reach)).astype("<i2").tobytes(), "reach": reach,
+        "labels": labels.astype(np.uint8).tobytes(),
+        "places": [digit_places(codes[i], labels, apart=limits[i] / 9) for i in range(len(codes))],
+        "decoded": np.round(255 * decoded).astype(np.uint8).tobytes(), "columns": _columns(decoded.shape[1]),
+        "image_shape": [side, side], "colors": list(DIGIT_COLORS), "limits": limits,
+    }  # fmt: skip
 
 
 def _checked_codes(snapshots: Sequence[Any]) -> NDArray[np.float64]:

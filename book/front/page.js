@@ -1,0 +1,63 @@
+// Runs on every page. It brings the widgets when they are wanted, and lets the keyboard reach what has to be scrolled sideways.
+(() => {
+  const root = document.documentElement.dataset.content_root || "./";
+
+  const whenIdle = window.requestIdleCallback ?? ((callback) => setTimeout(() => callback({ timeRemaining: () => 20 }), 100));
+
+  // A box that scrolls takes the focus, so that arrow keys can scroll it; one that has room for all does not. To look at all of
+  // them at once would lay out the whole page.
+  const BOXES = "div.highlight pre, .output pre, .output.text_html, .pst-scrollable-table-container, mjx-container";
+  const boxes = [...document.querySelectorAll(BOXES)];
+  const lookAt = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+    if (scrolls && getComputedStyle(box).overflow !== "visible") box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  let queue = [];
+  const step = (deadline) => {
+    while (queue.length && deadline.timeRemaining() > 5) lookAt(queue.pop());
+    if (queue.length) whenIdle(step);
+    else document.documentElement.dataset.boxes = "known";
+  };
+  const look = () => {
+    if (!queue.length) whenIdle(step);
+    queue = [...boxes].reverse();
+  };
+  window.addEventListener("load", look);
+  window.addEventListener("resize", look);
+  document.addEventListener("toggle", look, true); // a solution unfolds
+
+  const places = [...document.querySelectorAll(".widget-subarea")];
+  if (!places.length) return;
+
+  const load = (source) =>
+    new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = root + source;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error(`expected ${source} beside this page, and could not load it`));
+      document.head.append(script);
+    });
+  let started = false;
+  const start = async () => {
+    if (started) return;
+    started = true;
+    const style = document.createElement("link");
+    style.rel = "stylesheet";
+    style.href = `${root}_static/vendor/widgets.css`;
+    document.head.append(style);
+    await load(document.documentElement.dataset.widgets);
+    await load("_static/vendor/widgets.js");
+  };
+
+  // They are 300 KB or more, and nobody needs them to begin to read: the text comes first. Then they come when the reader draws near
+  // or does anything, else when the browser has nothing else to do.
+  const near = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && whenIdle(start), {
+    rootMargin: "100% 0px",
+  });
+  for (const event of ["keydown", "pointerdown", "beforeprint"]) window.addEventListener(event, start, { once: true });
+  window.addEventListener("load", () => {
+    for (const place of places) near.observe(place);
+    setTimeout(() => whenIdle(start), 2000);
+  });
+})();

@@ -1,0 +1,89 @@
+"""The widgets of the chapters that measure, in their pages: sliders move picture and words, numbers keep their laws."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+MOST_BYTES = 600_000  # of a page's widget state, gzipped
+AS_PICTURE = "canvas => canvas.toDataURL()"
+SLIDERS = {
+    "exact-likelihood": ["Which image", "From the encoder's q to the best"],
+    "which-beta": ["Which beta, from the smallest to the largest"],
+    "aggregate-posterior": ["How far along both ways"],
+}
+
+
+@pytest.fixture(scope="module", params=SLIDERS)
+def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
+    context = chromium.new_context(viewport={"width": 390, "height": 900})
+    opened = context.new_page()
+    opened.goto(f"{site}/book/{request.param}.html")
+    opened.locator(".vae-elbo canvas").wait_for(timeout=30_000)
+    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
+    yield opened, request.param
+    context.close()
+
+
+def press(page: Page, slider: int, *keys: str) -> list[str]:
+    """Press keys on a slider and return the lines of the read-out."""
+    page.locator(".noUi-handle").nth(slider).focus()
+    for key in keys:
+        page.keyboard.press(key)
+    page.wait_for_timeout(200)
+    return said(page)
+
+
+def said(page: Page) -> list[str]:
+    return [line.inner_text().replace("−", "-") for line in page.locator(".vae-elbo .vae-readout > div").all()]
+
+
+def numbers(line: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
+
+
+def test_every_slider_moves_picture_and_words(page: tuple[Page, str]) -> None:
+    opened, name = page
+    canvas = opened.locator(".vae-elbo canvas")
+    for i, spoken in enumerate(SLIDERS[name]):
+        press(opened, i, "Home")
+        before, words = canvas.evaluate(AS_PICTURE), said(opened)
+        assert press(opened, i, "ArrowRight", "ArrowRight") != words
+        assert canvas.evaluate(AS_PICTURE) != before
+        assert opened.locator(".noUi-handle").nth(i).get_attribute("aria-label") == spoken
+        assert said(opened)[0] in (canvas.get_attribute("aria-label") or "").replace("−", "-")
+    box = canvas.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 390
+
+
+def test_the_numbers_keep_their_laws(page: tuple[Page, str]) -> None:
+    opened, name = page
+    if name == "exact-likelihood":
+        evidence = set()
+        for share in ("Home", "End"):
+            (elbo, log_px), (missing, to_best, left) = map(numbers, press(opened, 1, share))
+            assert elbo + missing == pytest.approx(log_px, abs=0.011)
+            assert to_best + left == pytest.approx(missing, abs=0.011)
+            evidence.add(log_px)
+        assert len(evidence) == 1  # q has moved, log p(x) has not
+    elif name == "which-beta":
+        first, last = press(opened, 0, "Home"), press(opened, 0, "End")
+        assert numbers(first[0].split(":")[1])[0] > 5
+        assert last[0].startswith("β = 784: rate 0.0 nats")
+    else:
+        for end in ("Home", "End"):
+            straight, around = (numbers(line) for line in press(opened, 0, end))
+            assert straight == around  # both ways begin and end together
+
+
+def test_the_record_is_light(page: tuple[Page, str], html: Path) -> None:
+    text = (html / "book" / f"{page[1]}.html").read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
+    assert found is not None
+    assert len(gzip.compress(found[1].encode())) < MOST_BYTES

@@ -1,0 +1,128 @@
+"""The posterior gap: what Python and the browser integrate against the library on the whole grid; sliders; refusals."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ipywidgets.widgets.widget_link import Link
+
+import vae_lib
+from vae_lib.widgets.posterior_gap import GapCanvas
+
+ROOT = Path(__file__).parent.parent
+NODE = Path(sys.executable).parent / "node"
+SHARES = (0.0, 0.35, 1.0, 1.5)
+SCRIPT = """
+import * as maths from "./vae_lib/widgets/posterior_gap_maths.js";
+import { readFileSync } from "node:fs";
+
+const { windows, step, bytes, encoders, bests, shares } = JSON.parse(readFileSync(0, "utf-8"));
+const raw = Buffer.from(bytes, "base64");
+const grids = maths.unpackWindows(windows, step, new DataView(raw.buffer, raw.byteOffset, raw.byteLength));
+const answers = grids.map((grid, i) => {
+  const [from, to] = [encoders[i], bests[i]].map(([mu, logVar]) => ({ mu, logVar }));
+  return shares.map((share) => maths.klToPosterior(grid, maths.gaussianAt(from, to, share)));
+});
+console.log(JSON.stringify(answers));
+"""
+POINTS = 300
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """A model of two dimensions and three of its images; trained here, so that the posteriors are as wide as a test needs."""
+    x = vae_lib.load_digits().x_train[:600]
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(hidden=(32,), epochs=6, beta=10.0, seed=4))
+    vae_lib.train(vae, x, progress=False)
+    return vae, x[:3]
+
+
+@pytest.fixture(scope="module")
+def widget(shown):
+    return vae_lib.PosteriorGap(*shown, points=POINTS)
+
+
+@pytest.fixture(scope="module")
+def whole(shown):
+    """The same gaps by the library, on the uncut grid: (images, shares)."""
+    vae, x = shown
+    mu, log_var = (np.asarray(part, float) for part in vae.encoder(x))
+    posterior = vae_lib.posterior_on_grid(vae, x, points=POINTS)
+    best = vae_lib.best_gaussian(posterior, mu, log_var)
+    ways = [(mu + share * (best.mu - mu), log_var + share * (best.log_var - log_var)) for share in SHARES]
+    return np.stack([vae_lib.kl_to_posterior(posterior, *way) for way in ways], axis=1)
+
+
+def test_the_browser_integrates_as_the_library_does(widget, whole):
+    canvas = widget._canvas
+    asked = {
+        "windows": canvas.windows, "step": canvas.step, "bytes": base64.b64encode(canvas.log_density).decode(),
+        "encoders": canvas.encoders, "bests": canvas.bests, "shares": SHARES,
+    }  # fmt: skip
+    command = [str(NODE), "--input-type=module", "--eval", SCRIPT]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert np.array(json.loads(done.stdout)) == pytest.approx(whole, abs=2e-3)
+
+
+def test_python_shows_the_same_and_the_parts_add_up(widget, whole, shown):
+    log_px = vae_lib.exact_log_px(*shown).log_px
+    for number in (1, 2, 3):
+        widget.image = number
+        for share, expected in zip(SHARES, whole[number - 1], strict=True):
+            widget.share = share
+            gap = widget.gap()
+            assert gap.log_px == pytest.approx(log_px[number - 1])
+            assert gap.log_px - gap.elbo == pytest.approx(expected, abs=2e-3)
+            assert gap.elbo + gap.amortisation + gap.approximation == pytest.approx(gap.log_px)
+            assert gap.amortisation > -1e-6
+
+
+def test_sliders_are_linked_in_the_browser_and_named(widget):
+    canvas, sliders = widget._canvas, widget._sliders
+    assert list(sliders) == ["image", "share"]
+    assert all(type(link) is Link for link in widget._links)
+    spoken = [getattr(slider, "tooltip", None) or slider.description_tooltip for slider in sliders.values()]
+    assert spoken == ["Which image", "From the encoder's q to the best"]
+    widget.image, widget.share = 2, 0.5
+    assert (canvas.image, canvas.share) == (2.0, 0.5) == (sliders["image"].value, sliders["share"].value)
+    assert (widget.image, widget.share) == (2, 0.5)
+
+
+def test_the_module_is_one_and_calls_nobody():
+    source = GapCanvas()._esm
+    assert "export default { render }" in source
+    for forbidden in ("import ", "fetch(", "XMLHttpRequest", "http://", "https://"):
+        assert forbidden not in source
+
+
+def test_a_still_picture_stands_in(widget):
+    widget.image, widget.share = 1, 0.0
+    bundle = widget._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    gap = widget.gap()
+    assert f"{gap.log_px - gap.elbo:.2f}" in widget._still().get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("image", 0), ("image", 4), ("image", "two"), ("share", -0.1), ("share", 1.6), ("share", float("nan"))]
+)
+def test_what_no_slider_can_show_is_refused(widget, name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected a number from"):
+        setattr(widget, name, value)
+
+
+def test_bad_input(shown):
+    vae, x = shown
+    with pytest.raises(ValueError, match="x: expected 2 to 24 images to choose from, got 1"):
+        vae_lib.PosteriorGap(vae, x[:1])
+    with pytest.raises(ValueError, match="two latent dimensions"):
+        vae_lib.PosteriorGap(None, x)
+    with pytest.raises(ValueError, match=r"expected shape \(images, 784\)"):
+        vae_lib.PosteriorGap(vae, x[:, :100])
+    with pytest.raises(ValueError, match="give posterior_on_grid more points"):
+        vae_lib.PosteriorGap(vae, x, points=10)

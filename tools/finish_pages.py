@@ -1,0 +1,276 @@
+"""What is done to each built page after Sphinx has written it, so that it is private, light and accessible.
+
+- Formulas are typeset here rather than in each reader's browser, and so are there without JavaScript too.
+- A Content-Security-Policy forbids what the book promises not to do: to ask another server for anything.
+- The identifiers that widgets get when they are executed are replaced, so that two builds give the same bytes.
+- The state of widgets moves out of the page into a file of its own, which comes after the text.
+- Scripts wait for the text; those that a page does not need go. Pictures have their size, so that nothing moves as they come.
+- Each page has a description of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' blob:",  # the theme's inline scripts; widgets' modules are made in the page
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+    ]
+)
+DONE = "data-finished"
+_FORMULA = re.compile(
+    r'<(span|div) class="(?P<kind>(?:amsmath )?math) notranslate nohighlight"(?P<rest>[^>]*)>(?P<body>.*?)</\1>', re.DOTALL
+)
+_NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
+_STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
+_IDENTIFIER = re.compile(r'"([0-9a-f]{32})": ?\{\s*"model_name"')
+_VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
+_ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
+_PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
+_STYLE = re.compile(r'<link (?=[^>]*rel="stylesheet")[^>]*href="([^"?]*)[^"]*"[^>]*/>')
+_IN_STYLE = re.compile(r"""@import (?:url\()?["']?([^"')]+)["']?\)?;|url\(["']?((?!data:)[^"')]+)["']?\)""")
+# rules of the icon font, for its 2,000 icons and for its files
+_ICON_RULES = re.compile(
+    r"""(?:\.fa-[\w-]+:{1,2}before,?)+\{content:"[^"]*"\}|@font-face\{[^}]*(?:Font ?Awesome|fontawesome)[^}]*\}""", re.IGNORECASE
+)
+_FOR_SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
+_OPTIONS = re.compile(r'<script src="([^"?]*documentation_options\.js)[^"]*"></script>')  # inline scripts use them at once
+_ARGUMENTS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)
+_THEME = """{ light: "light", dark: "dark" }[document.documentElement.dataset.mode] ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")"""
+_SECOND_VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1" />'
+
+
+class Formula(NamedTuple):
+    """A formula of a page: where it stands, what number it has, and its TeX."""
+
+    match: re.Match[str]
+    number: str
+    tex: str
+    display: bool
+
+
+def formulas_of(page: str) -> list[Formula]:
+    """Find the formulas of a page as Sphinx writes them."""
+    found = []
+    for match in _FORMULA.finditer(page):
+        number = _NUMBER.match(match["body"])
+        tex = html.unescape(match["body"][number.end() :] if number else match["body"]).strip()
+        if tex.startswith((r"\(", r"\[")):
+            tex = tex[2:-2]
+        found.append(Formula(match, number[1] if number else "", tex.strip(), match[1] == "div"))
+    return found
+
+
+def typeset(pages: list[list[Formula]]) -> list[dict[str, Any]]:
+    """Have MathJax typeset the formulas of all pages, in one run of Node."""
+    wanted = [[{"tex": formula.tex, "display": formula.display} for formula in page] for page in pages]
+    command = [str(Path(sys.executable).parent / "node"), str(ROOT / "tools" / "typeset.mjs")]
+    done = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise RuntimeError(f"typesetting the formulas failed:\n{done.stderr[-2000:]}")
+    results: list[dict[str, Any]] = json.loads(done.stdout)
+    return results
+
+
+def with_formulas(page: str, formulas: list[Formula], typeset_page: dict[str, Any], warn: Callable[[str], None]) -> str:
+    """Put typeset formulas in the places of their TeX, and their style in the page's head."""
+    parts, end = [], 0
+    for formula, made in zip(formulas, typeset_page["formulas"], strict=True):
+        if isinstance(made, dict):
+            warn(made["error"])
+            continue
+        match = formula.match
+        start = f'<{match[1]} class="{match["kind"]} notranslate nohighlight"{match["rest"]}>'
+        parts += [page[end : match.start()], start, formula.number, made, f"</{match[1]}>"]
+        end = match.end()
+    page = "".join([*parts, page[end:]])
+    if not formulas:
+        return page
+    fonts = f"{content_root(page)}_static/vendor/mathjax/fonts"
+    css = re.sub(r"\s+", " ", typeset_page["css"].replace("FONTS", fonts))
+    return page.replace("</head>", f"<style>{css}</style>\n</head>", 1)
+
+
+def with_theme_at_once(page: str) -> str:
+    """Choose between light and dark before anything is painted, and light where there is no JavaScript to choose."""
+    page = page.replace('data-theme="auto"', 'data-theme="light"', 1)
+    return page.replace('localStorage.getItem("theme") || "auto"', _THEME, 1)
+
+
+def with_right_roles(page: str) -> str:
+    """Mend what the theme, Sphinx and its extensions tell a screen reader that is not so."""
+    page = re.sub(r'(<button class="btn search-button-field[^>]*) aria-label="Search"', r"\1", page)  # its text is more than that
+    page = page.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    page = page.replace('role="doc-biblioentry"', 'role="listitem"')
+    return _ARGUMENTS.sub(lambda match: '<div class="vae-arguments">' + match[1].replace("dd>", "div>") + "</div>", page)
+
+
+def content_root(page: str) -> str:
+    """Return the way from a page to the top of the book."""
+    found = re.search(r'data-content_root="([^"]*)"', page)
+    return found[1] if found else "./"
+
+
+def with_policy(page: str) -> str:
+    """Forbid what the book does not do, before anything is loaded."""
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
+    return page.replace('<meta charset="utf-8" />', f'<meta charset="utf-8" />\n    {meta}', 1).replace(_SECOND_VIEWPORT, "", 1)
+
+
+def with_description(page: str) -> str:
+    """Describe a page by its first paragraph without formulas, or by its title, unless it describes itself."""
+    if 'name="description"' in page:
+        return page
+    article = page.partition("<article")[2]
+    paragraphs = re.findall(r"<p>(.*?)</p>", article, flags=re.DOTALL)
+    texts = [plain(paragraph) for paragraph in paragraphs if "nohighlight" not in paragraph]
+    title = re.search(r"<title>(.*?)</title>", page, flags=re.DOTALL)
+    text = next((text for text in texts if len(text) > 40), plain(title[1]) if title else "")
+    shortened = html.escape(textwrap.shorten(text, 155, placeholder=" …"))
+    return page.replace("</title>", f'</title>\n    <meta name="description" content="{shortened}" />', 1)
+
+
+def plain(markup: str) -> str:
+    """Return the text of a piece of HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", markup)).split())
+
+
+def with_light_scripts(page: str, folder: Path, *, is_search: bool) -> str:
+    """Drop the scripts that a page does not need, and let the others wait for the text, in their order."""
+    page = _PRELOAD.sub("", _ICON_FONT.sub("", page))
+    if not is_search:
+        page = _FOR_SEARCH.sub("", page)
+    if 'class="sd-tab' not in page:
+        page = re.sub(r"<script[^>]*design-tabs\.js[^>]*></script>", "", page)
+    page = _OPTIONS.sub(lambda match: f"<script>{(folder / match[1]).read_text(encoding='utf-8')}</script>", page)
+    return re.sub(r"<script (?=[^>]*src=)(?![^>]*defer)", "<script defer ", page)
+
+
+def style_text(file: Path, static: Path) -> str:
+    """Return a style sheet with those that it imports, its addresses as seen from the folder of all."""
+
+    def resolved(match: re.Match[str]) -> str:
+        if match[1]:
+            return style_text((file.parent / match[1]).resolve(), static)
+        return f'url("{os.path.relpath(file.parent / match[2], static)}")'
+
+    text = re.sub(r"/\*(?!!).*?\*/", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return _IN_STYLE.sub(resolved, _ICON_RULES.sub("", text))
+
+
+def with_one_style(page: str, folder: Path, static: Path) -> str:
+    """Join the style sheets of a page, which all have to be there before anything is painted."""
+    links = list(_STYLE.finditer(page))
+    if not links:
+        return page
+    text = "\n".join(style_text((folder / link[1]).resolve(), static) for link in links)
+    file = static / f"style-{hashlib.sha256(text.encode()).hexdigest()[:8]}.css"
+    file.write_text(text, encoding="utf-8")
+    one = f'<link rel="stylesheet" href="{content_root(page)}_static/{file.name}" />'
+    rest = _STYLE.sub("", page[links[0].end() :])
+    return page[: links[0].start()] + one + rest
+
+
+def with_widgets_apart(page: str, name: str, static: Path) -> str:
+    """Move the state of the page's widgets into a file, and keep a place for each.
+
+    Their random identifiers become others that follow from the page's name and their order: two builds give the same bytes.
+    """
+    if not (random := _STATE.search(page)):
+        return page
+    new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(random[1]))}
+    page = re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", lambda match: new.get(match[0], match[0]), page)
+    state = _STATE.search(page)
+    assert state is not None
+    text = f"globalThis.vaeWidgetState = {state[1].strip()};\n"
+    file = static / "widgets" / f"{name.replace('/', '-')}.js"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    address = f"_static/widgets/{file.name}?v={hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    page = page[: state.start()] + page[state.end() :]
+    page = page.replace(_VIEW, f'<div class="widget-subarea vae-waiting"></div>{_VIEW}')
+    return page.replace("<html ", f'<html data-widgets="{address}" ', 1)
+
+
+def with_sized_pictures(page: str, folder: Path) -> str:
+    """Give each picture its size; those after the first come when the reader draws near."""
+    seen = 0
+
+    def sized(match: re.Match[str]) -> str:
+        nonlocal seen
+        source = re.search(r'src="([^":?#]+)', match[0])
+        if source is None or "width=" in match[0] or "_static" in source[1] or (folder / source[1]).suffix != ".png":
+            return match[0]
+        with Image.open(folder / source[1]) as image:
+            width, height = image.size
+        seen += 1
+        lazy = ' loading="lazy"' if seen > 1 else ""
+        return f'<img width="{width}" height="{height}"{lazy}' + match[0].removeprefix("<img")
+
+    return re.sub(r"<img\b[^>]*>", sized, page)
+
+
+def redirect(target: str, title: str) -> str:
+    """Return the page at the book's address, which leads to its first chapter."""
+    title = html.escape(title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en" {DONE}>\n<head>\n<meta charset="utf-8" />\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1.0" />\n'
+        f'<meta http-equiv="refresh" content="0; url={target}" />\n<link rel="canonical" href="{target}" />\n'
+        '<link rel="icon" href="_static/favicon.svg" />\n'
+        f'<title>{title}</title>\n<meta name="description" content="{title}: to the first page." />\n</head>\n'
+        f'<body>\n<main><h1>{title}</h1>\n<p><a href="{target}">To the first page</a></p></main>\n</body>\n</html>\n'
+    )
+
+
+def finish(folder: Path, warn: Callable[[str], None] = print) -> int:
+    """Finish all pages below a folder that are not finished yet; returns how many.
+
+    Parameters
+    ----------
+    folder
+        The built HTML.
+    warn
+        Called with a text for each formula that cannot be typeset.
+
+    Returns
+    -------
+    int
+        The number of pages finished.
+    """
+    waiting = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
+    pages = {path: text for path in waiting if "<html" in (text := path.read_text(encoding="utf-8")) and DONE not in text}
+    found = {path: formulas_of(page) for path, page in pages.items()}
+    for (path, formulas), made in zip(found.items(), typeset(list(found.values())) if pages else (), strict=True):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        page = with_formulas(pages[path], formulas, made, lambda text, name=name: warn(f"{name}: {text}"))  # type: ignore[misc]
+        page = with_description(page)
+        page = with_widgets_apart(page, name, folder / "_static")
+        page = with_one_style(page, path.parent, folder / "_static")
+        page = with_light_scripts(page, path.parent, is_search=name == "search")
+        page = with_sized_pictures(with_right_roles(with_theme_at_once(with_policy(page))), path.parent)
+        path.write_text(page.replace("<html ", f"<html {DONE} ", 1), encoding="utf-8")
+    return len(pages)
