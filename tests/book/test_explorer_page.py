@@ -632,3 +632,14 @@ def test_more_dimensions_and_other_shapes(harness: Page) -> None:
     region.get_by_role("slider").fill("0.5")
     harness.wait_for_timeout(FRAME)
     assert "50 % of the way" in region.locator(".vae-readout").inner_text()
+
+
+def test_an_image_from_python_is_shown(harness: Page) -> None:
+    """What `LatentExplorer.encode` sets, arriving in the browser."""
+    x = np.round(255 * vae_lib.load_mnist().x_test[11]).astype(np.uint8)
+    harness.evaluate("window.model = makeModel(); show(model)")
+    harness.evaluate("levels => model.set('given', new DataView(Uint8Array.from(levels).buffer))", x.tolist())
+    region = harness.get_by_role("region", name="Encode an image")
+    region.get_by_text("the image from Python").wait_for()
+    original = np.asarray(region.locator("canvas").first.evaluate(AS_PIXELS)).reshape(784, 4)[:, 0]
+    np.testing.assert_allclose(original, x, atol=0.51)
