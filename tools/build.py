@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,10 +14,12 @@ import tempfile
 import urllib.parse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import bootstrap
 import notebooks
 import state
+import vendor
 from book_extension import DATA_VARIABLE
 
 ROOT = Path(__file__).parent.parent
@@ -80,23 +83,49 @@ def bundle_widget_manager(target: Path) -> None:
             str(modules / ".bin" / "esbuild"), str(ROOT / "tools" / "widget_manager.js"), "--bundle", "--minify", "--format=iife",
             "--target=es2022", "--legal-comments=linked", "--log-level=warning", f"--alias:anywidget={wrapped}",
             f"--alias:sanitize-html={ROOT / 'tools' / 'plain_text.js'}", f"--outfile={target / 'widgets.js'}",
+            f"--metafile={target / 'inputs.json'}",
         ]  # fmt: skip
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=True)
 
 
+def vendor_libraries(target: Path) -> dict[str, Any]:
+    """Put into a folder what third parties give to the published pages; return the list of libraries."""
+    import anywidget
+
+    fonts = ROOT / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
+    shutil.copytree(fonts, target / "mathjax" / "fonts", dirs_exist_ok=True)
+    (target / "icons.css").write_text(icons(), encoding="utf-8")
+    bundle_widget_manager(target)
+    metafile = target / "inputs.json"
+    used = [ROOT / name for name in json.loads(metafile.read_text(encoding="utf-8"))["inputs"]]
+    metafile.unlink()
+    return {
+        **vendor.npm_libraries([*used, *sorted(fonts.iterdir())]),
+        "anywidget": vendor.pip_library("anywidget", [Path(anywidget.__file__).parent / "nbextension" / "index.js"], "MIT"),
+        "Font Awesome Free": vendor.pip_library("pydata-sphinx-theme", [theme_scripts() / "fontawesome.js"], "CC BY 4.0"),
+    }
+
+
 def collect_vendor_files() -> None:
     """Make what third parties give to the published pages, from their packages, if it is not there in these versions."""
-    inputs = ["package-lock.json", "requirements.txt", "tools/build.py", "tools/widget_manager.js", "tools/plain_text.js"]
+    inputs = [
+        "package-lock.json",
+        "requirements.txt",
+        "tools/build.py",
+        "tools/widget_manager.js",
+        "tools/plain_text.js",
+        "tools/vendor.json",
+    ]
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in inputs)).hexdigest()
     stamp = VENDOR / ".complete"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     shutil.rmtree(VENDOR, ignore_errors=True)
-    fonts = ROOT / "node_modules" / "mathjax" / "es5" / "output" / "chtml" / "fonts" / "woff-v2"
-    shutil.copytree(fonts, VENDOR / "mathjax" / "fonts")
-    (VENDOR / "icons.css").write_text(icons(), encoding="utf-8")
-    bundle_widget_manager(VENDOR)
+    VENDOR.mkdir(parents=True)
+    libraries = vendor_libraries(VENDOR)
+    vendor.verify(libraries, json.loads(vendor.LIST.read_text(encoding="utf-8")))
+    shutil.copy(vendor.LIST, VENDOR / "libraries.json")
     stamp.write_text(wanted)
 
 
@@ -192,6 +221,8 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true", help="every warning is an error")
     try:
         sys.exit(build(strict=parser.parse_args().strict))
+    except vendor.VendorError as error:
+        sys.exit(f"Build stopped: {error}.")
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. Run make book again: chapters that were finished are not executed again.")
 

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import vendor
+
 ROOT = Path(__file__).parent.parent
 HEADER = "# Every version pinned, with its hashes. Made by `make lock` from pyproject.toml; do not edit by hand.\n"
 
@@ -31,7 +33,8 @@ def main() -> None:
         solved = subprocess.run([*solve, *options, *kept, "pyproject.toml"], cwd=ROOT, check=True, capture_output=True, text=True)
         text = old.read_text(encoding="utf-8") if keep else solved.stdout
     (ROOT / "requirements.txt").write_text(HEADER + text, encoding="utf-8")
-    print("· wrote requirements.txt; run make test before committing it")
+    print("· wrote requirements.txt; run make lock again after make bootstrap if it changed, and make test before committing it")
+    vendor.main()
 
 
 if __name__ == "__main__":
