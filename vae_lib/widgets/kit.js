@@ -101,6 +101,7 @@ export function keepPainted(el, model, traits, paint) {
       forgetTheme();
       window.removeEventListener("resize", repaint);
       arrival.disconnect();
+      el.replaceChildren(); // JupyterLab keeps the element of a view that has gone: its canvases need not stay with it
     },
   };
 }
