@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HTML, Watched
+from conftest import HTML, Watched, widget_state
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 import vae_lib
@@ -446,10 +446,8 @@ def test_it_fits_a_narrow_page_with_large_targets(chromium: Browser, site: str, 
 
 def canvas_state(name: str = CHAPTER) -> tuple[dict[str, Any], str]:
     """The state of the explorer in a page, with its buffers in base 64, and its JavaScript."""
-    text = (HTML / name).read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    (canvas,) = (model for model in json.loads(found[1])["state"].values() if "weights" in str(model.get("buffers", "")))
+    models = json.loads(widget_state(HTML / name))["state"].values()
+    (canvas,) = (model for model in models if "weights" in str(model.get("buffers", "")))
     state = {name: value for name, value in canvas["state"].items() if not name.startswith("_")}
     buffers = {buffer["path"][0]: buffer["data"] for buffer in canvas["buffers"]}
     return {"plain": state, "bytes": buffers}, canvas["state"]["_esm"]
