@@ -240,7 +240,7 @@ def redirect(target: str, title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1.0" />\n'
         f'<meta http-equiv="refresh" content="0; url={target}" />\n<link rel="canonical" href="{target}" />\n'
-        '<link rel="icon" href="_static/favicon.svg" />\n'
+        '<link rel="icon" href="data:," />\n'
         f'<title>{title}</title>\n<meta name="description" content="{title}: to the first page." />\n</head>\n'
         f'<body>\n<main><h1>{title}</h1>\n<p><a href="{target}">To the first page</a></p></main>\n</body>\n</html>\n'
     )
