@@ -8,6 +8,7 @@ the ELBO and no evidence.
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def terms() -> list[str]:
 
 
 def anchor(term: str) -> str:
-    return "notation.md#term-" + re.sub(r"[^A-Za-z0-9.]+", "-", term.replace("'", ""))
+    plain = unicodedata.normalize("NFKD", term.replace("'", "")).encode("ascii", "ignore").decode()  # as Sphinx does
+    return "notation.md#term-" + re.sub(r"[^A-Za-z0-9.]+", "-", plain)
 
 
 def blank(found: re.Match[str]) -> str:

@@ -24,7 +24,7 @@ class SampleQuality(NamedTuple):
     confidence: float
     """Mean over images of the probability of the likeliest class, from 1 / classes to 1."""
     balance: float
-    """Entropy of the classes over all images, nats: log(classes) if each is as frequent, 0 if there is but one."""
+    """Entropy of the classes over all images, nats; log(classes) if each is as frequent, 0 if there is but one."""
     frechet: float
     """Fréchet distance from the reference images, in squared units of the classifier's features; 0 for equal moments."""
 
@@ -115,7 +115,7 @@ def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayL
 def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     """Compute the squared Fréchet distance between the Gaussians with the moments of two sets of points.
 
-    |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance between them.
+    ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance between them.
 
     Parameters
     ----------
