@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import browser
-import notebooks
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,8 +16,6 @@ ROOT = Path(__file__).parent.parent
 def steps() -> dict[str, list[str]]:
     """Return each check's name and command."""
     python = [sys.executable, "-m"]
-    chapters = [str(path.with_suffix(".ipynb").relative_to(ROOT)) for path in notebooks.chapters()]
-    nbval = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=900"]
     return {
         "ruff check": [*python, "ruff", "check", "."],
         "ruff format": [*python, "ruff", "format", "--check", "."],
@@ -27,9 +24,9 @@ def steps() -> dict[str, list[str]]:
         "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book"],
         "branch coverage of vae_lib": [*python, "coverage", "report"],
         "JavaScript unit tests": [str(Path(sys.executable).parent / "node"), "--test", "tests/js/*.test.js"],
-        "nbval: every cell of every chapter": [*python, "pytest", *nbval, *chapters],
+        "nbval: every cell of every chapter, each alone, as on Colab": [sys.executable, "tools/alone.py"],
         "the strict build of the book": [sys.executable, "tools/build.py", "--strict"],
-        "the built pages, in a browser, in Colab's place, without network": [*python, "pytest", "tests/book"],
+        "the built pages in browsers, faults, other forms, without network": [*python, "pytest", "tests/book"],
     }
 
 
