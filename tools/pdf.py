@@ -6,6 +6,7 @@ folded cells and hints are unfolded. In front stands a table of contents; links 
 
 from __future__ import annotations
 
+import argparse
 import html
 import io
 import re
@@ -176,24 +177,31 @@ def offer(folder: Path) -> None:
             path.write_text(text.replace(page_extension.PDF_PLACE, link), encoding="utf-8")
 
 
-def sources(folder: Path) -> Iterator[Path]:
+def sources(folder: Path, names: list[str]) -> Iterator[Path]:
     """Yield the pages to print; stop with what to do if one is missing.
 
     Parameters
     ----------
     folder
         The pages.
+    names
+        Which, such as book/derivation.
     """
-    for name in chapters():
+    for name in names:
         path = folder / f"{name}.html"
         if not path.is_file():
             sys.exit(f"expected the built page {path}, found none; run make book first")
         yield path
 
 
-def main(folder: Path = HTML) -> None:
-    """Print every page of the table of contents, bind them, and offer the file on the pages."""
-    pages = list(sources(folder))
+def main() -> None:
+    """Print the pages that are named, or all of the table of contents; bind them, and offer the file on the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", help="such as book/derivation; by default all")
+    parser.add_argument("--folder", type=Path, default=HTML, help="where the built pages are")
+    arguments = parser.parse_args()
+    folder = arguments.folder
+    pages = list(sources(folder, arguments.pages or chapters()))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.arguments())
         page = chromium.new_context(java_script_enabled=False).new_page()

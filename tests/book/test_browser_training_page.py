@@ -58,7 +58,9 @@ def page(shared: Page) -> Page:
     move(shared, 1, "Home")
     move(shared, 1, *["ArrowRight"] * 20)
     press(shared, "reset")
-    shared.wait_for_function("document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')")
+    shared.wait_for_function(
+        "() => document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')"
+    )
     return shared
 
 
@@ -77,7 +79,9 @@ def mean_image(html: Path) -> float:
 
 
 def ready(page: Page) -> None:
-    page.wait_for_function("document.querySelector('.vae-browser-training .vae-readout')?.innerText.includes('Before training')")
+    page.wait_for_function(
+        "() => document.querySelector('.vae-browser-training .vae-readout')?.innerText.includes('Before training')"
+    )
 
 
 def press(page: Page, name: str) -> None:
@@ -208,7 +212,7 @@ def test_a_reset_repeats_the_same_steps_and_a_new_seed_does_not(page: Page) -> N
     for button in ("reset", "reset", "seed"):
         press(page, button)
         page.wait_for_function(
-            "document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')"
+            "() => document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')"
         )
         for count in range(1, 4):
             press(page, "step")
@@ -229,7 +233,7 @@ def test_without_noise_every_cloud_becomes_as_wide_as_the_prior(page: Page) -> N
     quiet = loss(page)
     page.locator(".vae-noise").set_checked(False)
     page.locator(".vae-noise").set_checked(True)  # nobody could tell one image from another now
-    page.wait_for_function("!document.querySelector('.vae-browser-training .vae-readout').innerText.includes('no bound')")
+    page.wait_for_function("() => !document.querySelector('.vae-browser-training .vae-readout').innerText.includes('no bound')")
     page.wait_for_timeout(50)
     assert loss(page) > quiet
 
@@ -264,7 +268,7 @@ def test_a_widget_that_is_removed_ends_its_worker(chromium: Browser, site: str) 
     wait_for_steps(page, 3)
     assert page.evaluate("[seen.started, seen.ended]") == [1, 0]
     page.evaluate("document.querySelector('.vae-browser-training').remove()")
-    page.wait_for_function("seen.ended === 1")
+    page.wait_for_function("() => seen.ended === 1")
     assert watched.troubles == []
     page.context.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree
 import zipfile
 from pathlib import Path
@@ -67,9 +69,16 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three chapters, printed; the whole book is printed where it is published."""
     folder = tmp_path_factory.mktemp("printed") / "html"
     shutil.copytree(HTML, folder, ignore=shutil.ignore_patterns("downloads"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pdf, "chapters", lambda: ["book/index", "book/kl-closed-form", "book/notation"])
-        pdf.main(folder)
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "pdf.py"),
+        "--folder",
+        str(folder),
+        "book/index",
+        "book/kl-closed-form",
+        "book/notation",
+    ]
+    subprocess.run(command, check=True)
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import HTML
 
-PAGES = sorted(HTML.rglob("*.html"))
+PAGES = sorted(path for path in HTML.rglob("*.html") if "_static" not in path.parts)
 
 
 @cache
