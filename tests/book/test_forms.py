@@ -69,15 +69,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three chapters, printed; the whole book is printed where it is published."""
     folder = tmp_path_factory.mktemp("printed") / "html"
     shutil.copytree(HTML, folder, ignore=shutil.ignore_patterns("downloads"))
-    command = [
-        sys.executable,
-        str(ROOT / "tools" / "pdf.py"),
-        "--folder",
-        str(folder),
-        "book/index",
-        "book/kl-closed-form",
-        "book/notation",
-    ]
+    tool = [sys.executable, str(ROOT / "tools" / "pdf.py"), "--folder", str(folder)]
+    command = [*tool, "book/index", "book/kl-closed-form", "book/notation"]
     subprocess.run(command, check=True)
     return folder
 
@@ -129,10 +122,9 @@ def test_each_page_has_a_description_and_a_card(html: Path, name: str) -> None:
 
 
 def test_descriptions_differ(html: Path) -> None:
-    found = [
-        re.search(r'<meta name="description" content="([^"]*)"', (html / name).read_text(encoding="utf-8")) for name in PAGES
-    ]
-    assert len({match[1] for match in found if match}) == len(PAGES)
+    pages = [BeautifulSoup((html / name).read_text(encoding="utf-8"), "html.parser") for name in PAGES]
+    found = {page.find("meta", attrs={"name": "description"})["content"] for page in pages}  # type: ignore[index]
+    assert len(found) == len(PAGES)
 
 
 def test_the_card_is_of_the_size_that_networks_show(html: Path) -> None:

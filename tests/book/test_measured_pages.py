@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import widget_state
 from playwright.sync_api import Browser, Page
 
 MOST_BYTES = 600_000  # of a page's widget state, gzipped
@@ -83,7 +84,4 @@ def test_the_numbers_keep_their_laws(page: tuple[Page, str]) -> None:
 
 
 def test_the_record_is_light(page: tuple[Page, str], html: Path) -> None:
-    text = (html / "book" / f"{page[1]}.html").read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    assert len(gzip.compress(found[1].encode())) < MOST_BYTES
+    assert len(gzip.compress(widget_state(html / "book" / f"{page[1]}.html").encode())) < MOST_BYTES
