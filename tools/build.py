@@ -187,8 +187,8 @@ def build(*, strict: bool) -> int:
 
 def build_alone(*, strict: bool) -> int:
     """Build, while no other process builds in this tree."""
-    state.clean_up()
-    with state.marked() as outcome:
+    state.clean_up(strict=strict)
+    with state.marked(strict=strict) as outcome:
         notebooks.sync()
         collect_vendor_files()
         code, lines = run_sphinx(strict=strict)

@@ -204,7 +204,7 @@ def main() -> None:
     pages = list(sources(folder, arguments.pages or chapters()))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.arguments())
-        page = chromium.new_context(java_script_enabled=False).new_page()
+        page = chromium.new_context(java_script_enabled=False, reduced_motion="reduce").new_page()  # folds open at once
         printed = []
         for source in pages:
             print(f"· printing {source.stem}", flush=True)

@@ -59,17 +59,19 @@ def whole(cache: Path) -> bool:
     return True
 
 
-def clean_up(root: Path = ROOT) -> None:
+def clean_up(root: Path = ROOT, *, strict: bool = False) -> None:
     """Before a build: remove what a killed build left, what belongs to another state of the book, and caches that are damaged.
 
     Parameters
     ----------
     root
         The tree.
+    strict
+        Whether warnings are errors: pages that were built without that are made again, for a page that is read warns but once.
     """
     folder = root / "_build"
     if (folder / "html").exists() or (folder / ".doctrees").exists():
-        reason = _reason(folder / "state.json", key(root))
+        reason = _reason(folder / "state.json", key(root), strict=strict)
         if reason:
             print(f"· {reason}: the pages are written anew", flush=True)
             remove_pages(root)
@@ -96,13 +98,15 @@ def remove_pages(root: Path = ROOT) -> None:
 
 
 @contextlib.contextmanager
-def marked(root: Path = ROOT) -> Iterator[dict[str, bool]]:
+def marked(root: Path = ROOT, *, strict: bool = False) -> Iterator[dict[str, bool]]:
     """Mark _build as unfinished while a build is under way.
 
     Parameters
     ----------
     root
         The tree.
+    strict
+        Whether warnings are errors in it.
 
     Yields
     ------
@@ -111,7 +115,7 @@ def marked(root: Path = ROOT) -> Iterator[dict[str, bool]]:
     """
     stamp = root / "_build" / "state.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    outcome = {"finished": False}
+    outcome = {"finished": False, "strict": strict}
     _write(stamp, outcome, root)
     yield outcome
     _write(stamp, outcome, root)
@@ -123,7 +127,7 @@ def _write(stamp: Path, outcome: dict[str, bool], root: Path) -> None:
     temporary.replace(stamp)
 
 
-def _reason(stamp: Path, wanted: str) -> str:
+def _reason(stamp: Path, wanted: str, *, strict: bool) -> str:
     """Say why the pages cannot be built upon; empty if they can."""
     try:
         found = json.loads(stamp.read_text(encoding="utf-8"))
@@ -131,4 +135,6 @@ def _reason(stamp: Path, wanted: str) -> str:
         return "an earlier build left no note of itself"
     if found.get("key") != wanted:
         return "an earlier build was of other settings or versions"
-    return "" if found.get("finished") is True else "an earlier build did not end well"
+    if found.get("finished") is not True:
+        return "an earlier build did not end well"
+    return "an earlier build let warnings pass" if strict and not found.get("strict") else ""

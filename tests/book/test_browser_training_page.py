@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Watched
+from conftest import Watched, widget_state
 from playwright.sync_api import Browser, Page
 from scipy.special import xlogy
 
@@ -67,10 +67,7 @@ def page(shared: Page) -> Page:
 @pytest.fixture(scope="module")
 def mean_image(html: Path) -> float:
     """What the mean of the page's images costs, nats per image: where a collapsed decoder ends."""
-    text = (html / CHAPTER).read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, flags=re.DOTALL)
-    assert found is not None
-    (canvas,) = (model for model in json.loads(found[1])["state"].values() if "worker" in model["state"])
+    (canvas,) = (model for model in json.loads(widget_state(html / CHAPTER))["state"].values() if "worker" in model["state"])
     data = {buffer["path"][0]: base64.b64decode(buffer["data"]) for buffer in canvas["buffers"]}
     both = np.frombuffer(data["images"], np.uint8)
     x = np.stack([both & 15, both >> 4], axis=1).reshape(len(data["labels"]), -1) / 15
