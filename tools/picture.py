@@ -17,7 +17,7 @@ CARD_STYLE = """
 body { margin: 0; width: 1200px; height: 630px; display: flex; align-items: center; font-family: sans-serif; background: white; }
 div { flex: 0 0 500px; padding-left: 56px; } h1 { margin: 0 0 24px; font-size: 60px; line-height: 1.1; }
 p { margin: 0; font-size: 30px; line-height: 1.4; color: #333; }
-img { flex: 1; height: 560px; min-width: 0; padding: 0 40px; object-fit: contain; }
+img { flex: 1; height: 600px; min-width: 0; padding: 0 40px; object-fit: cover; object-position: top left; }
 """
 CARD_TEXT = "An interactive book: every claim is a cell that runs, every picture that could move does."
 

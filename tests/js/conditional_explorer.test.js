@@ -9,7 +9,7 @@ test("the label joins z as a one-hot vector", () => {
 
 test("every label has its own answer, and none overwrites another", () => {
   // one linear layer of 2 + 3 inputs: the output is z0 − z1 plus ten times the label
-  const layers = [{ inputs: 5, outputs: 1, activation: "linear", kernel: Float32Array.of(1, -1, 0, 10, 20), bias: Float32Array.of(0.5), result: new Float32Array(1) }];
+  const layers = [{ inputs: 5, outputs: 1, activation: "linear", kernel: Float32Array.of(1, -1, 0, 10, 20), bias: Float32Array.of(0.5), result: new Float32Array(1), used: new Int32Array(5) }];
   assert.deepEqual(everyLabel(layers, [3, 1], 3).map((logits) => [...logits]), [[2.5], [12.5], [22.5]]);
 });
 
