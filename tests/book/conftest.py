@@ -7,8 +7,6 @@ import gzip
 import http.server
 import os
 import re
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ HTML = ROOT / "_build" / "html"
 sys.path.insert(0, str(ROOT / "tools"))
 
 import browser as browser_tool  # noqa: E402 -- tools/ is no package
+import reproducible  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -158,13 +157,7 @@ def widget_page(request: pytest.FixtureRequest, chromium: Browser, site: str) ->
 def copy_of_tree(tmp_path: Path) -> Path:
     """A copy of what a commit would hold, in a folder with a space in its name."""
     target = tmp_path / "a fresh clone"
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
-    (target / "node_modules").symlink_to(ROOT / "node_modules")
+    reproducible.copy_tree(target)
     return target
 
 
