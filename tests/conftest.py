@@ -1,6 +1,7 @@
 """Shared by all tests: quiet TensorFlow, a small network, and data that need no network."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
 
@@ -11,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 import vae_lib
+
+# A shell lets what it starts in the background ignore Ctrl-C; the tests of Ctrl-C need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Derandomised: a red test is red again when it is looked at. No database: the tests leave no files behind.
 settings.register_profile("vae_lib", deadline=None, max_examples=40, derandomize=True, database=None)

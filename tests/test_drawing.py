@@ -138,7 +138,7 @@ def test_drawings_have_mnists_own_centre_and_box(drawn, mnist_or_digits):
 def test_redrawn_digits_are_recognised_from_their_codes_as_the_originals_are(drawn, mnist_or_digits):
     """The whole way in JavaScript: strokes, image, code; then the nearest of the training codes vote."""
     if not mnist_or_digits.is_mnist:
-        pytest.skip("MNIST is not to be had here, and digits enlarged from 8 × 8 pixels are too blurred to be redrawn")
+        pytest.fail("needs MNIST, for digits enlarged from 8 × 8 pixels are too blurred to be redrawn: connect to the network")
     vae, data = vae_lib.pretrained("mnist-2d"), mnist_or_digits
     originals, strokes, _ = drawn
     codes, _ = vae.encoder(data.x_train[:20_000])

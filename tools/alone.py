@@ -23,6 +23,10 @@ LAST_CELL = """\
 import pathlib, sys, vae_lib
 assert "google.colab" in sys.modules
 assert pathlib.Path(vae_lib.__file__).is_relative_to({packages!r}), "the library came from the tree, not from the wheel"
+sys.path.append({tools!r})
+import legible
+
+legible.check_all()
 """
 
 
@@ -67,7 +71,7 @@ def disguise(folder: Path, packages: Path) -> dict[str, str]:
 
 
 def put_alone(chapter: Path, folder: Path, packages: Path) -> Path:
-    """Copy a chapter's notebook into an empty folder, with one more cell that checks where it ran.
+    """Copy a chapter's notebook into an empty folder, with one more cell that checks where it ran, and what its figures look like.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ def put_alone(chapter: Path, folder: Path, packages: Path) -> Path:
     target = folder / chapter.stem / chapter.name
     target.parent.mkdir(parents=True)
     notebook = nbformat.read(chapter, as_version=4)  # type: ignore[no-untyped-call]
-    notebook.cells.append(nbformat.v4.new_code_cell(LAST_CELL.format(packages=str(packages))))  # type: ignore[no-untyped-call]
+    notebook.cells.append(nbformat.v4.new_code_cell(LAST_CELL.format(packages=str(packages), tools=str(ROOT / "tools"))))  # type: ignore[no-untyped-call]
     nbformat.write(notebook, target)  # type: ignore[no-untyped-call]
     return target
 

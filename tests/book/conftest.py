@@ -80,6 +80,8 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     launched.close()
 
 
+_AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+_GUIDELINES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # what a page is asked about once it is there
 _OBSERVE = """
 window.seen = { shift: 0, policy: [] };
@@ -131,6 +133,17 @@ class Watched:
             "() => !document.querySelector('article') || document.documentElement.dataset.boxes === 'known'"
         )
         return self.page
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds against the guidelines on a page as it stands."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE)
+    found = page.evaluate(
+        "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] }).then((result) => result.violations)",
+        _GUIDELINES,
+    )
+    return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
 
 
 def widget_state(page: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HTML, Watched, widget_state
+from conftest import HTML, Watched, violations, widget_state
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 import vae_lib
@@ -430,7 +430,7 @@ def test_without_reduced_motion_a_walk_begins_to_play(chromium: Browser, site: s
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_narrow_page_with_large_targets(chromium: Browser, site: str, scheme: Any) -> None:
+def test_each_panel_is_accessible_with_large_targets_on_a_narrow_page(chromium: Browser, site: str, scheme: Any) -> None:
     """320 CSS pixels are also what a window of 640 has at a zoom of 200 %."""
     context = chromium.new_context(viewport={"width": 320, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
     watched = Watched(context, site)
@@ -440,6 +440,7 @@ def test_it_fits_a_narrow_page_with_large_targets(chromium: Browser, site: str, 
         page.wait_for_timeout(FRAME)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
         assert page.evaluate(TOO_SMALL) == []
+        assert violations(page) == []
     assert watched.troubles == []
     context.close()
 

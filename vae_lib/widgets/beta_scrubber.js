@@ -1,6 +1,6 @@
 // The beta scrubber: models that differ in beta alone, with their codes, decoded images and place on the rate-distortion curve.
-import { Axes, keepPainted, sharpContext, showError, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, fitCanvas, followWidth, say } from "./panels.js";
+import { Axes } from "./kit.js";
+import { BLUE, ORANGE, fittedContext, keepPanels, readOrSay } from "./panels.js";
 import { betaText, chosen, betaInWords, equalLoss, span } from "./beta_scrubber_maths.js";
 import { drawImages, drawPlane, readSnapshots } from "./snapshots.js";
 import { arrange } from "./training_scrubber_maths.js";
@@ -38,26 +38,17 @@ function drawCurve(context, box, models, number, ink) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  let models;
-  try {
-    models = readModels(model);
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const models = readOrSay(el, () => readModels(model));
+  if (!models) return;
   const shape = model.get("image_shape");
   const columns = model.get("columns");
   const size = models.decoded.length / models.count;
   const rows = Math.ceil(size / (shape[0] * shape[1]) / columns);
   const scratch = document.createElement("canvas");
-  const { canvas, readout } = canvasWithReadout(el);
-  const { update, stop } = keepPainted(el, model, ["number"], () => {
+  return keepPanels({ model, el }, ["number"], (canvas, width, theme) => {
     const number = chosen(model.get("number"), models.count);
-    const theme = themeOf(el);
-    const width = canvasWidth(el);
     const place = arrange(width, (columns * shape[1]) / (rows * shape[0]));
-    fitCanvas(canvas, width, place.height);
-    const context = sharpContext(canvas, width, place.height);
+    const context = fittedContext(canvas, width, place.height);
     const codes = models.codes.subarray(2 * models.points * number, 2 * models.points * (number + 1));
     const levels = models.decoded.subarray(size * number, size * (number + 1));
     const now = { from: number, to: number, share: 0 };
@@ -65,14 +56,8 @@ function render({ model, el }) {
     drawImages(context, place.images, levels, shape, columns, scratch, theme.ink);
     drawCurve(context, place.chart, models, number, theme.ink);
     const lines = betaInWords(models.betas[number], models.at[number]);
-    canvas.setAttribute("aria-label", `Codes of ${models.points} test images, decoded digits, the rate-distortion curve. ${lines.join(" ")}`);
-    say(readout, lines);
-  });
-  const forget = followWidth(el, update);
-  return () => {
-    forget();
-    stop();
-  };
+    return { label: `Codes of ${models.points} test images, decoded digits, the rate-distortion curve.`, lines };
+  }).stop;
 }
 
 export default { render };

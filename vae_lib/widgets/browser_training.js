@@ -1,6 +1,6 @@
 // Training in the browser: what the worker has learned is painted, and what the reader wants is passed on to it.
-import { Axes, element, keepPainted, legend, sharpContext, show, showError, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth } from "./panels.js";
+import { Axes, element, keepPainted, legend, sharpContext, show, themeOf } from "./kit.js";
+import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth, readOrSay } from "./panels.js";
 import { mosaic } from "./training_scrubber_maths.js";
 import { LossRecord, arrangePanels, describePicture, gridOf, shortNumber } from "./browser_training_record.js";
 
@@ -142,13 +142,8 @@ function controlsIn(el, noise) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-browser-training");
-  let setup;
-  try {
-    setup = readSetup(model);
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const setup = readOrSay(el, () => readSetup(model));
+  if (!setup) return;
   const figure = element("figure", {}, el);
   const controls = controlsIn(figure, model.get("noise"));
   const canvas = element("canvas", { role: "img", "aria-label": "Training in the browser, not begun" }, figure);

@@ -1,8 +1,8 @@
 // The conditional explorer: one slider picks the digit, the others the hand; the same hand in every digit below.
-import { element, keepPainted, sharpContext, show, showError, themeOf } from "./kit.js";
+import { element, keepPainted, sharpContext, show, themeOf } from "./kit.js";
 import { columnsFor, everyLabel, pictureAt } from "./conditional_explorer_maths.js";
 import { sigmoid, unpackLayers } from "./network.js";
-import { canvasWidth, fitCanvas, followWidth } from "./panels.js";
+import { canvasWidth, fittedContext, followWidth, readOrSay } from "./panels.js";
 
 const LEAST = 48; // CSS pixels, the width of a picture of the strip
 const LARGE = 200;
@@ -46,13 +46,8 @@ function drawStrip(context, images, shape, { columns, cell, chosen, names, ink, 
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-conditional");
-  let layers;
-  try {
-    layers = unpackLayers(model.get("layers"), model.get("weights"));
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const layers = readOrSay(el, () => unpackLayers(model.get("layers"), model.get("weights")));
+  if (!layers) return;
   const classes = model.get("classes");
   const names = model.get("names");
   const shape = model.get("image_shape");
@@ -80,8 +75,7 @@ function render({ model, el }) {
     columns = columnsFor(classes, width, LEAST);
     const cell = Math.floor(width / columns);
     const height = Math.ceil(classes / columns) * (cell + NAME);
-    fitCanvas(strip, columns * cell, height);
-    drawStrip(sharpContext(strip, columns * cell, height), images, shape, { columns, cell, chosen, names, ink, scratch });
+    drawStrip(fittedContext(strip, columns * cell, height), images, shape, { columns, cell, chosen, names, ink, scratch });
     strip.setAttribute("aria-label", `The same z under each of ${classes} labels; ${names[chosen]} is chosen`);
   });
   strip.addEventListener("click", (event) => {

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.checks import checked_limit, checked_point
+from vae_lib.widgets.linked import MOST_COORDINATES, LinkedWidget, PointCanvas, coordinate_sliders, slider, style
 from vae_lib.widgets.pack import pack_dense_layers, run_packed
 
-MOST_SLIDERS = 10
 
-
-class ConditionalCanvas(anywidget.AnyWidget):
+class ConditionalCanvas(PointCanvas):
     """The pictures above the sliders: the chosen digit, and the same z under every label. Its traits are its contract."""
 
     _esm = bundle("conditional_explorer.js")
@@ -29,16 +27,6 @@ class ConditionalCanvas(anywidget.AnyWidget):
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     image_shape = traitlets.List(traitlets.Int()).tag(sync=True)
     digit = traitlets.Float().tag(sync=True)
-    z0 = traitlets.Float().tag(sync=True)
-    z1 = traitlets.Float().tag(sync=True)
-    z2 = traitlets.Float().tag(sync=True)
-    z3 = traitlets.Float().tag(sync=True)
-    z4 = traitlets.Float().tag(sync=True)
-    z5 = traitlets.Float().tag(sync=True)
-    z6 = traitlets.Float().tag(sync=True)
-    z7 = traitlets.Float().tag(sync=True)
-    z8 = traitlets.Float().tag(sync=True)
-    z9 = traitlets.Float().tag(sync=True)
 
 
 class ConditionalExplorer(LinkedWidget):
@@ -69,24 +57,22 @@ class ConditionalExplorer(LinkedWidget):
         if config is None or not classes:
             raise ValueError(f"vae: expected a conditional VAE, got {config or type(vae).__name__}; train one with classes=10")
         side = round(config.input_dim**0.5)
-        if config.latent_dim > MOST_SLIDERS or side * side != config.input_dim:
+        if config.latent_dim > MOST_COORDINATES or side * side != config.input_dim:
             raise ValueError(
-                f"vae: expected square images and at most {MOST_SLIDERS} latent dimensions, "
+                f"vae: expected square images and at most {MOST_COORDINATES} latent dimensions, "
                 f"got {config.input_dim} pixels and {config.latent_dim} dimensions"
             )
-        if isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
-            raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+        self._limit, self._classes = checked_limit(limit), int(classes)
         layers, weights = pack_dense_layers(_joined(vae))
-        self._limit, self._classes = float(limit), int(classes)
         label = self._checked_digit(digit)
-        start = self._checked_z(np.zeros(config.latent_dim) if z is None else z, config.latent_dim)
+        start = checked_point(np.zeros(config.latent_dim) if z is None else z, config.latent_dim, self._limit)
         canvas = ConditionalCanvas(
             layers=layers, weights=weights, classes=self._classes, names=[str(name) for name in range(self._classes)],
             image_shape=[side, side], digit=label, **{f"z{i}": value for i, value in enumerate(start)},
         )  # fmt: skip
         choose = slider("digit", label, 0.0, self._classes - 1.0, step=1.0, name="Digit, the label")
         choose.readout_format = ".0f"
-        super().__init__(canvas, {"digit": choose} | {f"z{i}": _slider(i, start[i], self._limit) for i in range(len(start))})
+        super().__init__(canvas, {"digit": choose} | coordinate_sliders(start, self._limit))
 
     @property
     def digit(self) -> int:
@@ -105,7 +91,7 @@ class ConditionalExplorer(LinkedWidget):
 
     @z.setter
     def z(self, point: ArrayLike) -> None:
-        values = self._checked_z(point, len(self._sliders) - 1)
+        values = checked_point(point, len(self._sliders) - 1, self._limit)
         self._move(**{f"z{i}": value for i, value in enumerate(values)})
 
     def _checked_digit(self, digit: Any) -> float:
@@ -113,15 +99,6 @@ class ConditionalExplorer(LinkedWidget):
         if not whole or not 0 <= digit < self._classes:
             raise ValueError(f"digit: expected a whole number from 0 to {self._classes - 1}, got {digit!r}")
         return float(digit)
-
-    def _checked_z(self, z: ArrayLike, latent_dim: int) -> tuple[float, ...]:
-        try:
-            point = np.asarray(z, dtype=float)
-        except (TypeError, ValueError):
-            point = np.empty(0)
-        if point.shape != (latent_dim,) or not np.isfinite(point).all() or np.abs(point).max() > self._limit:
-            raise ValueError(f"z: expected {latent_dim} finite numbers from {-self._limit} to {self._limit}, got {z!r}")
-        return tuple(float(value) for value in point)
 
     def _still(self) -> NotebookFigure:
         """Draw the same z under every label, the chosen one framed."""
@@ -141,11 +118,6 @@ class ConditionalExplorer(LinkedWidget):
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(f"{label}, chosen" if label == chosen else f"{label}")
         return figure
-
-
-def _slider(i: int, value: float, limit: float) -> Any:
-    label = "z" + str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-    return slider(label, value, -limit, limit, name=f"Latent coordinate {label}")
 
 
 def _joined(vae: Any) -> Any:

@@ -1,7 +1,7 @@
 // The ELBO balance: a Gaussian q against a skewed posterior, and log p(x) divided into the ELBO and what q still misses.
-import { Axes, element, keepPainted, legend, sharpContext, show, themeOf } from "./kit.js";
+import { Axes, element, legend, show } from "./kit.js";
 import { climbPath, elboGradient, elboParts, klToPosterior, logEvidence, logGaussian, logPosterior } from "./elbo_balance_maths.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, drawBar, fitCanvas, followWidth, say } from "./panels.js";
+import { BLUE, ORANGE, drawBar, fittedContext, keepPanels } from "./panels.js";
 
 const GREY = "#84918f";
 const DASHED = [8, 5];
@@ -152,8 +152,14 @@ function addButtons(el, world, { place, move, quiet }) {
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
   const world = readWorld(model);
-  const { canvas, readout } = canvasWithReadout(el);
   const place = () => [model.get("mu"), model.get("log_var")];
+  const { readout, stop } = keepPanels({ model, el }, ["mu", "log_var"], (canvas, width, { ink }) => {
+    const state = measure(world, ...place());
+    const context = fittedContext(canvas, width, HEIGHT);
+    paintCurves(context, width, world, state, ink);
+    paintBars(context, width, world, state, ink);
+    return { label: "Prior, skewed posterior and q over z; below, bars of nats.", lines: sentences(world, state) };
+  });
   const end = addButtons(el, world, {
     place,
     move: ([mu, logVar]) => {
@@ -162,22 +168,8 @@ function render({ model, el }) {
     },
     quiet: (on) => readout.setAttribute("aria-live", on ? "off" : "polite"),
   });
-  const { update, stop } = keepPainted(el, model, ["mu", "log_var"], () => {
-    const width = canvasWidth(el);
-    const { ink } = themeOf(el);
-    const state = measure(world, ...place());
-    fitCanvas(canvas, width, HEIGHT);
-    const context = sharpContext(canvas, width, HEIGHT);
-    paintCurves(context, width, world, state, ink);
-    paintBars(context, width, world, state, ink);
-    const lines = sentences(world, state);
-    canvas.setAttribute("aria-label", `Prior, skewed posterior and q over z; below, bars of nats. ${lines.join(" ")}`);
-    say(readout, lines);
-  });
-  const forget = followWidth(el, update);
   return () => {
     end();
-    forget();
     stop();
   };
 }

@@ -1,7 +1,7 @@
 // Held noise: eps stands still, z = mu + σ eps moves, and each sample's slope says where E f(z) goes.
-import { Axes, element, keepPainted, sharpContext, show, themeOf } from "./kit.js";
+import { Axes, element, show } from "./kit.js";
 import { contributions, exactGradient, expectation, mean, normals, samples, slope, target } from "./held_noise_maths.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, drawLevels, fitCanvas, followWidth, labelRows, say } from "./panels.js";
+import { BLUE, ORANGE, drawLevels, fittedContext, keepPanels, labelRows } from "./panels.js";
 
 const Z_LIMIT = 5;
 const TICKS = [-4, -2, 0, 2, 4];
@@ -149,8 +149,7 @@ function paint(canvas, width, { mu, logVar, eps }, ink) {
   const cell = columns === 2 ? (inner - 30) / 2 : inner;
   const strips = 2 * STRIP + 50;
   const height = 430 + strips * (columns === 2 ? 1 : 2);
-  fitCanvas(canvas, width, height);
-  const context = sharpContext(canvas, width, height);
+  const context = fittedContext(canvas, width, height);
   const points = samples(mu, logVar, eps);
   paintTarget(context, { x: LEFT, y: 24, width: inner, height: 160 }, points, ink);
   paintMap(context, { x: LEFT, y: 236, width: inner, height: 66 }, eps, points, ink);
@@ -182,28 +181,21 @@ function sentences({ mu, logVar, eps }) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget");
-  const { canvas, readout } = canvasWithReadout(el);
+  const { canvas, update, stop } = keepPanels({ model, el }, ["mu", "log_var", "eps"], (canvas, width, { ink }) => {
+    const state = { mu: model.get("mu"), logVar: model.get("log_var"), eps: model.get("eps") };
+    paint(canvas, width, state, ink);
+    const label = `${state.eps.length} held values of ε, the samples z that they become, and the slope of f at each.`;
+    return { label, lines: sentences(state) };
+  });
   const button = element("button", { type: "button", style: "margin: 0.5rem 0" }, canvas.parentElement);
   button.textContent = "Draw new ε";
-  const { update, stop } = keepPainted(el, model, ["mu", "log_var", "eps"], () => {
-    const state = { mu: model.get("mu"), logVar: model.get("log_var"), eps: model.get("eps") };
-    paint(canvas, canvasWidth(el), state, themeOf(el).ink);
-    const lines = sentences(state);
-    const held = `${state.eps.length} held values of ε, the samples z that they become, and the slope of f at each.`;
-    canvas.setAttribute("aria-label", `${held} ${lines.join(" ")}`);
-    say(readout, lines);
-  });
   button.addEventListener("click", () => {
     const seed = model.get("seed") + 1;
     model.set({ seed, eps: normals(model.get("eps").length, seed) });
     model.save_changes();
     update();
   });
-  const forget = followWidth(el, update);
-  return () => {
-    forget();
-    stop();
-  };
+  return stop;
 }
 
 export default { render };

@@ -1,6 +1,6 @@
 // The walk through a hole: two ways from one code to another, straight and around, with what is decoded on each.
-import { Axes, keepPainted, legend, sharpContext, show, showError, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, fitCanvas, followWidth, say } from "./panels.js";
+import { Axes, legend, show } from "./kit.js";
+import { ORANGE, fittedContext, keepPanels, readOrSay } from "./panels.js";
 import { arrange, pointOf, ratioInWords, shades } from "./hole_walk_maths.js";
 
 const DASHED = [6, 4];
@@ -119,36 +119,20 @@ function sentences(walk, at) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  let walk;
-  try {
-    walk = readWalk(model);
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const walk = readOrSay(el, () => readWalk(model));
+  if (!walk) return;
   const scratch = document.createElement("canvas");
-  const { canvas, readout } = canvasWithReadout(el);
-  const { update, stop } = keepPainted(el, model, ["place"], () => {
+  return keepPanels({ model, el }, ["place"], (canvas, width, { ink }) => {
     const at = pointOf(model.get("place"), walk.count);
-    const width = canvasWidth(el);
     const place = arrange(width);
-    const { ink } = themeOf(el);
-    fitCanvas(canvas, width, place.height);
-    const context = sharpContext(canvas, width, place.height);
+    const context = fittedContext(canvas, width, place.height);
     legend(context, looks(ink), 0, 14, ink);
     legend(context, [{ name: "prior, straight", color: GREY, dash: DOTTED }], Math.min(190, width - 120), 14, ink);
     paintMap(context, place.map, walk, at, scratch, ink);
     paintImages(context, place.images, walk, at, scratch, ink);
     paintDensities(context, place.chart, walk, at, ink);
-    const lines = sentences(walk, at);
-    canvas.setAttribute("aria-label", `Map of the codes with two ways, the images decoded on them, densities. ${lines.join(" ")}`);
-    say(readout, lines);
-  });
-  const forget = followWidth(el, update);
-  return () => {
-    forget();
-    stop();
-  };
+    return { label: "Map of the codes with two ways, the images decoded on them, densities.", lines: sentences(walk, at) };
+  }).stop;
 }
 
 export default { render };

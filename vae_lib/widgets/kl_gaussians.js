@@ -1,7 +1,7 @@
 // Two Gaussians, the integrands of both KL divergences between them, and what the divergences are made of.
-import { Axes, keepPainted, legend, sharpContext, show, themeOf } from "./kit.js";
+import { Axes, legend, show } from "./kit.js";
 import { integrand, integrandAreas, klParts, linspace, logDensity, reversedIntegrand, reversedKlParts } from "./kl_gaussians_maths.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, drawBar, drawLevels, fitCanvas, followWidth, say } from "./panels.js";
+import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels } from "./panels.js";
 
 const Z_LIMIT = 6;
 const MOST_NATS = 8; // where the bars end; the forward KL stays below it everywhere on the sliders
@@ -64,8 +64,7 @@ function paint(canvas, width, state, ink) {
   const cell = columns === 2 ? (inner - LEFT - 10) / 2 : inner;
   const integrands = columns === 2 ? 1 : 2;
   const height = 192 + 160 * integrands + 158;
-  fitCanvas(canvas, width, height);
-  const context = sharpContext(canvas, width, height);
+  const context = fittedContext(canvas, width, height);
   const zs = linspace(-Z_LIMIT, Z_LIMIT, POINTS);
   legend(context, [{ name: "q = N(μ, σ²)", color: BLUE }, { name: "p = N(0, 1)", color: ORANGE, dash: DASH }], LEFT, 16, ink);
   paintDensities(context, { x: LEFT, y: 46, width: inner, height: 108 }, zs, state, ink);
@@ -103,19 +102,11 @@ function sentences({ mu, logVar }) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget");
-  const { canvas, readout } = canvasWithReadout(el);
-  const { update, stop } = keepPainted(el, model, ["mu", "log_var"], () => {
+  return keepPanels({ model, el }, ["mu", "log_var"], (canvas, width, { ink }) => {
     const state = { mu: model.get("mu"), logVar: model.get("log_var") };
-    paint(canvas, canvasWidth(el), state, themeOf(el).ink);
-    const lines = sentences(state);
-    canvas.setAttribute("aria-label", `Densities of q and p, and what their KL divergences integrate. ${lines.join(" ")}`);
-    say(readout, lines);
-  });
-  const forget = followWidth(el, update);
-  return () => {
-    forget();
-    stop();
-  };
+    paint(canvas, width, state, ink);
+    return { label: "Densities of q and p, and what their KL divergences integrate.", lines: sentences(state) };
+  }).stop;
 }
 
 export default { render };

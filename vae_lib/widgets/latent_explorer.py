@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
@@ -12,17 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure, check_codes, digit_places, explorer_still
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.linked import LinkedWidget, slider, style
-from vae_lib.widgets.pack import _unpacked, pack_dense_layers, pack_encoder
+from vae_lib.widgets.checks import checked_limit, checked_point
+from vae_lib.widgets.linked import MOST_COORDINATES, LinkedWidget, PointCanvas, coordinate_sliders, style
+from vae_lib.widgets.pack import pack_dense_layers, pack_encoder, unpack_layers
 
-MOST_SLIDERS = 10
 MOST_IMAGES = 5000
 EXAMPLES = 40
 _THUMB_SIDE = 32  # pixels at most, of the small images under the pointer
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 
-class LatentCanvas(anywidget.AnyWidget):
+class LatentCanvas(PointCanvas):
     """All but the sliders: decodes z, paints the image and the map, encodes. Its traits are its contract."""
 
     _esm = bundle("latent_explorer.js")
@@ -47,16 +46,6 @@ class LatentCanvas(anywidget.AnyWidget):
     limit = traitlets.Float(3.0).tag(sync=True)
     sliders = traitlets.Int(2).tag(sync=True)
     start = traitlets.List(traitlets.Float()).tag(sync=True)  # z, of which only coordinates without a slider count later
-    z0 = traitlets.Float().tag(sync=True)
-    z1 = traitlets.Float().tag(sync=True)
-    z2 = traitlets.Float().tag(sync=True)
-    z3 = traitlets.Float().tag(sync=True)
-    z4 = traitlets.Float().tag(sync=True)
-    z5 = traitlets.Float().tag(sync=True)
-    z6 = traitlets.Float().tag(sync=True)
-    z7 = traitlets.Float().tag(sync=True)
-    z8 = traitlets.Float().tag(sync=True)
-    z9 = traitlets.Float().tag(sync=True)
 
 
 class LatentExplorer(LinkedWidget):
@@ -120,22 +109,21 @@ class LatentExplorer(LinkedWidget):
         layers, weights = pack_dense_layers(getattr(model, "decoder", model))
         latent_dim, pixels = layers[0]["inputs"], layers[-1]["outputs"]
         shape = _checked_shape(image_shape, pixels)
-        if not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
-            raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+        limit = checked_limit(limit)
         self._count = _checked_count(sliders, latent_dim)
-        start = _checked_z(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
+        start = checked_point(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
         travelling = _of_codes(codes, labels, limit) if images is None else _of_images(model, images, labels, codes, shape, limit)
         self._encoder = getattr(model, "encoder", None) if images is not None else None
         self._moving = True
-        self._layers = _unpacked(layers, weights)  # as the browser sees them
+        self._layers = unpack_layers(layers, weights)  # as the browser sees them
         canvas = LatentCanvas(
-            layers=layers, weights=weights, image_shape=list(shape), colors=list(DIGIT_COLORS), limit=float(limit),
+            layers=layers, weights=weights, image_shape=list(shape), colors=list(DIGIT_COLORS), limit=limit,
             sliders=self._count, start=list(start), **travelling, **{f"z{i}": start[i] for i in range(self._count)},
         )  # fmt: skip
         step = 0.05 if images is None else 0.01  # an image's code is no round number, and the map has larger steps for keys
         place = ipywidgets.Box()  # where the browser puts the panels
         place.add_class("vae-explorer-place")
-        controls = {f"z{i}": _slider(i, start[i], limit, step) for i in range(self._count)}
+        controls = coordinate_sliders(start[: self._count], limit, step=step)
         super().__init__(canvas, controls, below=[place] if canvas.encoder_layers else [])
         self.z = start
         self._moving = False
@@ -170,7 +158,7 @@ class LatentExplorer(LinkedWidget):
 
     @traitlets.validate("z")
     def _check_z(self, proposal: Any) -> tuple[float, ...]:
-        return _checked_z(proposal["value"], len(self._canvas.start), self._canvas.limit)
+        return checked_point(proposal["value"], len(self._canvas.start), self._canvas.limit)
 
     @traitlets.observe("z")
     def _follow_z(self, change: Any) -> None:
@@ -214,15 +202,10 @@ class LatentExplorer(LinkedWidget):
         return explorer_still(self.image.reshape(1, -1), self.z, codes, labels, limit=canvas.limit, image_shape=(height, width))
 
 
-def _slider(i: int, value: float, limit: float, step: float) -> ipywidgets.FloatSlider:
-    label = "z" + str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-    return slider(label, value, -limit, limit, step=step, name=f"Latent coordinate {label}")
-
-
 def _checked_count(sliders: int | None, latent_dim: int) -> int:
-    count = min(latent_dim, MOST_SLIDERS) if sliders is None else sliders
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= min(latent_dim, MOST_SLIDERS):
-        raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_SLIDERS)}, got {sliders!r}")
+    count = min(latent_dim, MOST_COORDINATES) if sliders is None else sliders
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= min(latent_dim, MOST_COORDINATES):
+        raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_COORDINATES)}, got {sliders!r}")
     return count
 
 
@@ -237,16 +220,6 @@ def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[in
     ):
         raise ValueError(f"image_shape: expected (height, width), 1 to 64 each, of {pixels} pixels, got {shape.tolist()}")
     return int(shape[0]), int(shape[1])
-
-
-def _checked_z(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]:
-    try:
-        point = np.asarray(z, dtype=float)
-    except (TypeError, ValueError):
-        point = np.empty(0)
-    if point.shape != (latent_dim,) or not np.isfinite(point).all() or np.abs(point).max() > limit:
-        raise ValueError(f"z: expected {latent_dim} finite numbers from {-limit} to {limit}, got {z!r}")
-    return tuple(float(value) for value in point)
 
 
 def _checked_image(image: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:

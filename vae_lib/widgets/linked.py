@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets
+import traitlets
 
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import FOLDER
@@ -54,6 +55,49 @@ def slider(
         value=value, min=low, max=high, step=step, description=description, readout_format=".2f",
         layout=ipywidgets.Layout(width="100%", max_width="580px"), **{tooltip: name or description},
     )  # fmt: skip
+
+
+MOST_COORDINATES = 10
+"""As many coordinates of z get a slider."""
+
+
+class PointCanvas(anywidget.AnyWidget):
+    """A canvas that shows a point of the latent space; each coordinate is a trait, for a link moves one number."""
+
+    z0 = traitlets.Float().tag(sync=True)
+    z1 = traitlets.Float().tag(sync=True)
+    z2 = traitlets.Float().tag(sync=True)
+    z3 = traitlets.Float().tag(sync=True)
+    z4 = traitlets.Float().tag(sync=True)
+    z5 = traitlets.Float().tag(sync=True)
+    z6 = traitlets.Float().tag(sync=True)
+    z7 = traitlets.Float().tag(sync=True)
+    z8 = traitlets.Float().tag(sync=True)
+    z9 = traitlets.Float().tag(sync=True)
+
+
+def coordinate_sliders(z: Sequence[float], limit: float, *, step: float = 0.05) -> dict[str, ipywidgets.FloatSlider]:
+    """Make a slider for each coordinate of a point.
+
+    Parameters
+    ----------
+    z
+        Where they stand, (coordinates,).
+    limit
+        They reach from −limit to limit.
+    step
+        The least movement.
+
+    Returns
+    -------
+    dict
+        For each trait of a `PointCanvas` its slider.
+    """
+    sliders = {}
+    for i, value in enumerate(z):
+        label = "z" + str(i + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+        sliders[f"z{i}"] = slider(label, value, -limit, limit, step=step, name=f"Latent coordinate {label}")
+    return sliders
 
 
 class LinkedWidget(ipywidgets.VBox):

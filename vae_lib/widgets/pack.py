@@ -129,7 +129,7 @@ def run_packed(layers: list[dict[str, Any]], weights: bytes, z: ArrayLike) -> Fl
         Outputs of the last layer, (batch, outputs).
     """
     x = np.asarray(z, dtype=np.float64)
-    for layer in _unpacked(layers, weights):
+    for layer in unpack_layers(layers, weights):
         x = layer.run(x)
     return x
 
@@ -149,7 +149,7 @@ def run_packed_encoder(layers: list[dict[str, Any]], weights: bytes, x: ArrayLik
     mu, log_var
         Each (batch, latent_dim).
     """
-    *trunk, mu, log_var = _unpacked(layers, weights)
+    *trunk, mu, log_var = unpack_layers(layers, weights)
     hidden = np.asarray(x, dtype=np.float64)
     for layer in trunk:
         hidden = layer.run(hidden)
@@ -270,8 +270,19 @@ def _rounded(kernel: Floats, steps: Floats, most: NDArray[np.int64], x: Floats |
     return whole
 
 
-def _unpacked(layers: list[dict[str, Any]], weights: bytes) -> list[_Layer]:
-    """Read packed weights back."""
+def unpack_layers(layers: list[dict[str, Any]], weights: bytes) -> list[_Layer]:
+    """Read packed weights back: what the browser sees.
+
+    Parameters
+    ----------
+    layers, weights
+        As `pack_dense_layers` or `pack_encoder` returned them.
+
+    Returns
+    -------
+    list
+        Of layers, each of which can `run` on (batch, inputs).
+    """
     found, at = [], 0
     for shape in layers:
         inputs, outputs = shape["inputs"], shape["outputs"]

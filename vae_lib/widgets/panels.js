@@ -1,5 +1,5 @@
 // Shared by widgets of several panels: a canvas as wide as its place, levels on the left of axes, hatched bars, rows of labels.
-import { element, show } from "./kit.js";
+import { element, keepPainted, sharpContext, show, showError, themeOf } from "./kit.js";
 
 export const BLUE = "#3f90da"; // with the orange: apart for colour-blind readers, and 3:1 on white and on the dark page
 export const ORANGE = "#e76300";
@@ -12,19 +12,53 @@ export function canvasWidth(el) {
   return Math.max(NARROWEST, Math.min(WIDEST, el.clientWidth || WIDEST));
 }
 
-/** A canvas, and under it a place for the numbers in words. */
-export function canvasWithReadout(el) {
-  const figure = element("figure", {}, el);
-  const canvas = element("canvas", { role: "img" }, figure);
-  const readout = element("div", { class: "vae-readout", "aria-live": "polite" }, figure);
-  return { canvas, readout };
-}
-
 /** Give a canvas its size on the page; it shrinks in proportion where even the narrowest is too wide. */
 export function fitCanvas(canvas, width, height) {
   canvas.style.width = `${width}px`;
   canvas.style.height = "auto";
   canvas.style.aspectRatio = `${width} / ${height}`;
+}
+
+/** An empty context of a canvas that has this size on the page. */
+export function fittedContext(canvas, width, height) {
+  fitCanvas(canvas, width, height);
+  return sharpContext(canvas, width, height);
+}
+
+/** What `read` makes of the model; where it throws, the reason stands in the widget's place, and null comes back. */
+export function readOrSay(el, read) {
+  try {
+    return read();
+  } catch (error) {
+    showError(el, error);
+    return null;
+  }
+}
+
+/**
+ * A canvas as wide as its place, and under it its numbers in words, both kept in step with the model and the page's theme.
+ * paint(canvas, width, theme) draws, and returns {label, lines}: what the canvas is for who cannot see it, and the words.
+ * Returns {canvas, readout, update, stop}, as keepPainted does.
+ */
+export function keepPanels({ model, el }, traits, paint) {
+  const figure = element("figure", {}, el);
+  const canvas = element("canvas", { role: "img" }, figure);
+  const readout = element("div", { class: "vae-readout", "aria-live": "polite" }, figure);
+  const { update, stop } = keepPainted(el, model, traits, () => {
+    const { label, lines } = paint(canvas, canvasWidth(el), themeOf(el));
+    canvas.setAttribute("aria-label", `${label} ${lines.join(" ")}`);
+    say(readout, lines);
+  });
+  const forgetWidth = followWidth(el, update);
+  return {
+    canvas,
+    readout,
+    update,
+    stop() {
+      forgetWidth();
+      stop();
+    },
+  };
 }
 
 /** Ask for another painting whenever the place becomes wider or narrower; returns how to end that. */
@@ -40,7 +74,7 @@ export function followWidth(el, update) {
 }
 
 /** The lines of a read-out, one paragraph each; written only if they differ, so that nothing is read out twice. */
-export function say(readout, lines) {
+function say(readout, lines) {
   if (readout.dataset.said === lines.join("\n")) return;
   readout.dataset.said = lines.join("\n");
   readout.replaceChildren(...lines.map((line) => {

@@ -1,6 +1,6 @@
 // The posterior gap: a real image's posterior, the Gaussian that stands in for it, and the nats that this costs.
-import { Axes, keepPainted, legend, sharpContext, show, showError, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, canvasWithReadout, drawBar, drawLevels, fitCanvas, followWidth, say } from "./panels.js";
+import { Axes, legend, show } from "./kit.js";
+import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels, readOrSay } from "./panels.js";
 import { contourLevels, gaussianAt, klToPosterior, regions, unpackWindows } from "./posterior_gap_maths.js";
 
 const MASSES = [0.5, 0.9, 0.99];
@@ -176,40 +176,25 @@ function sentences(number, count, image, { gap, left, toBest, elbo }, share) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  let images;
-  try {
-    images = readImages(model);
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const images = readOrSay(el, () => readImages(model));
+  if (!images) return;
   const scratch = document.createElement("canvas");
-  const { canvas, readout } = canvasWithReadout(el);
-  const { update, stop } = keepPainted(el, model, ["image", "share"], () => {
+  return keepPanels({ model, el }, ["image", "share"], (canvas, width, { ink }) => {
     const number = Math.min(images.length, Math.max(1, Math.round(model.get("image")))) - 1;
     const image = images[number];
     const share = model.get("share");
     const state = measure(image, share);
-    const width = canvasWidth(el);
     const place = arrange(width);
-    const { ink } = themeOf(el);
-    fitCanvas(canvas, width, place.height);
-    const context = sharpContext(canvas, width, place.height);
+    const context = fittedContext(canvas, width, place.height);
     legend(context, [{ name: "posterior", color: ORANGE }, { name: "q", color: BLUE }, { name: "best q", color: ink, dash: DASHED }], 0, 14, ink);
     title(context, "Codes of this image", place.map.x, place.map.y - 7, ink);
     paintMap(context, place.map, image, state, scratch, ink);
     paintPictures(context, place.pictures, image, scratch, ink);
     paintCurve(context, place.curve, image, share, state, ink);
     paintBar(context, place.bar, image, state, ink);
-    const lines = sentences(number, images.length, image, state, share);
-    canvas.setAttribute("aria-label", `Posterior of an image over the latent plane, with q; the gap along the way; a bar of nats. ${lines.join(" ")}`);
-    say(readout, lines);
-  });
-  const forget = followWidth(el, update);
-  return () => {
-    forget();
-    stop();
-  };
+    const label = "Posterior of an image over the latent plane, with q; the gap along the way; a bar of nats.";
+    return { label, lines: sentences(number, images.length, image, state, share) };
+  }).stop;
 }
 
 export default { render };

@@ -1,6 +1,6 @@
 // The training scrubber: codes and decoded images move as the model learns; between two snapshots, on straight lines.
-import { Axes, element, keepPainted, legend, sharpContext, showError, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth } from "./panels.js";
+import { Axes, element, keepPainted, legend, themeOf } from "./kit.js";
+import { BLUE, ORANGE, canvasWidth, fittedContext, followWidth, readOrSay } from "./panels.js";
 import { drawImages, drawPlane, readSnapshots } from "./snapshots.js";
 import { arrange, between, blendInto, describe, epochText, played, valueAt } from "./training_scrubber_maths.js";
 
@@ -44,13 +44,8 @@ function drawLosses(context, box, record, moment, ink) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-scrubber");
-  let record;
-  try {
-    record = readRecord(model);
-  } catch (error) {
-    showError(el, error);
-    return;
-  }
+  const record = readOrSay(el, () => readRecord(model));
+  if (!record) return;
   const last = record.count - 1;
   const shape = model.get("image_shape");
   const columns = model.get("columns");
@@ -73,8 +68,7 @@ function render({ model, el }) {
     const theme = themeOf(el);
     const width = canvasWidth(el);
     const place = arrange(width, (columns * shape[1]) / (rows * shape[0]));
-    fitCanvas(canvas, width, place.height);
-    const context = sharpContext(canvas, width, place.height);
+    const context = fittedContext(canvas, width, place.height);
     blendInto(codes, record.codes, now);
     blendInto(levels, record.decoded, now);
     const limit = valueAt(model.get("limits"), now);
