@@ -1,6 +1,7 @@
 """Run every cell of every chapter under nbval, each as on Colab: alone in an empty folder, with the library from its wheel.
 
-One execution shows both: that every cell runs, and that a chapter needs nothing but itself and the library as it is installed.
+And without a network, so with the digits that stand in for MNIST, which the build of the book executes the same cells with.
+One execution shows that every cell runs, on either data, and that a chapter needs nothing but itself and the library.
 """
 
 from __future__ import annotations
@@ -52,6 +53,19 @@ def install_library(packages: Path) -> None:
         )
 
 
+def offline(folder: Path) -> dict[str, str]:
+    """Return an environment in which MNIST is nowhere to be had: every connection is refused.
+
+    Parameters
+    ----------
+    folder
+        Where nothing is.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "VAE_LIB_MNIST"}
+    refused = "http://127.0.0.1:9"
+    return {**environment, "KERAS_HOME": str(folder / "empty"), "http_proxy": refused, "https_proxy": refused, "no_proxy": ""}
+
+
 def disguise(folder: Path, packages: Path) -> dict[str, str]:
     """Make a Python believe that it is on Colab; return the variables that do it.
 
@@ -71,7 +85,7 @@ def disguise(folder: Path, packages: Path) -> dict[str, str]:
 
 
 def put_alone(chapter: Path, folder: Path, packages: Path) -> Path:
-    """Copy a chapter's notebook into an empty folder, with one more cell that checks where it ran, and what its figures look like.
+    """Copy a chapter's notebook into an empty folder, with one more cell: where did it run, can its figures be read?
 
     Parameters
     ----------
@@ -98,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder, packages = Path(place) / "chapters", Path(place) / "packages"
         install_library(packages)
-        environment = {**os.environ, **disguise(Path(place), packages)}
+        environment = {**offline(Path(place)), **disguise(Path(place), packages)}
         chapters = [path.with_suffix(".ipynb") for path in notebooks.chapters() if not names or path.stem in names]
         copies = [put_alone(chapter, folder, packages) for chapter in chapters]
         options = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=900"]

@@ -24,7 +24,7 @@ def steps() -> dict[str, list[str]]:
         "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book"],
         "branch coverage of vae_lib": [*python, "coverage", "report"],
         "JavaScript unit tests": [str(Path(sys.executable).parent / "node"), "--test", "tests/js/*.test.js"],
-        "nbval: every cell of every chapter, each alone, as on Colab": [sys.executable, "tools/alone.py"],
+        "nbval: every cell of every chapter, each alone, as on Colab, without network": [sys.executable, "tools/alone.py"],
         "the strict build of the book": [sys.executable, "tools/build.py", "--strict"],
         "the built pages in browsers, faults, other forms, without network": [*python, "pytest", "tests/book"],
     }

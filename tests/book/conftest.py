@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gzip
 import http.server
-import os
 import re
 import sys
 import threading
@@ -19,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 sys.path.insert(0, str(ROOT / "tools"))
 
-import browser as browser_tool  # noqa: E402 -- tools/ is no package
+import alone  # noqa: E402 -- tools/ is no package
+import browser as browser_tool  # noqa: E402
 import reproducible  # noqa: E402
 
 
@@ -177,6 +177,4 @@ def copy_of_tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def without_network(tmp_path: Path) -> dict[str, str]:
     """An environment in which MNIST is nowhere to be had: every connection is refused."""
-    environment = {name: value for name, value in os.environ.items() if name != "VAE_LIB_MNIST"}
-    refused = "http://127.0.0.1:9"
-    return {**environment, "KERAS_HOME": str(tmp_path / "empty"), "http_proxy": refused, "https_proxy": refused, "no_proxy": ""}
+    return alone.offline(tmp_path)
