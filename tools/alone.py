@@ -85,7 +85,7 @@ def disguise(folder: Path, packages: Path) -> dict[str, str]:
 
 
 def put_alone(chapter: Path, folder: Path, packages: Path) -> Path:
-    """Copy a chapter's notebook into an empty folder, with one more cell: where did it run, can its figures be read?
+    """Copy a chapter's notebook into an empty folder, with one more cell, which checks where it ran and how it looks.
 
     Parameters
     ----------
