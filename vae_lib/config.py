@@ -39,7 +39,7 @@ class TrainConfig:
     activation
         Of the hidden layers: "relu", or "tanh" as in Kingma and Welling 2013 and Burda et al. 2015.
     binarize
-        "dynamic" trains on pixels drawn anew in each step, with the grey value as their mean (Burda et al. 2015, section 5.1).
+        "dynamic" trains on pixels drawn anew in each step, with the grey value as their mean (Burda et al. 2015, in their code).
     kl_warmup
         Epochs in which the weight of the KL term rises in a straight line from 0 to `beta`; 0 for none (Bowman et al. 2016).
     free_bits

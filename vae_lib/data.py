@@ -203,7 +203,7 @@ def binarize(
     References
     ----------
     Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks" (the draws);
-    Burda et al. 2015, arXiv:1509.00519, section 5.1 (drawn anew in each epoch).
+    Burda et al. 2015, arXiv:1509.00519, in their code (drawn anew in each epoch).
     """
     grey = check_values(x)
     if mode == "none":

@@ -332,7 +332,7 @@ def best_gaussian(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Best
 
     References
     ----------
-    Cremer, Li and Duvenaud 2018, arXiv:1801.03558, section 3.
+    Cremer, Li and Duvenaud 2018, arXiv:1801.03558.
     """
     codes = _check_gaussians(posterior, mu, log_var)
     found = np.array([_search(code, posterior.axis, row) for code, row in zip(codes, posterior.log_density, strict=True)])
@@ -362,7 +362,7 @@ def aggregate_log_prob(z: Floats, mu: Floats, log_var: Floats) -> Floats:
 
     References
     ----------
-    Hoffman and Johnson 2016, "ELBO surgery", section 2; Makhzani et al. 2015, arXiv:1511.05644, section 2.
+    Hoffman and Johnson 2016, "ELBO surgery"; Makhzani et al. 2015, arXiv:1511.05644.
     """
     points, mean, spread = (np.asarray(values, float) for values in (z, mu, log_var))
     if points.ndim != 2 or mean.ndim != 2 or mean.shape != spread.shape or points.shape[1:] != mean.shape[1:] or not mean.size:

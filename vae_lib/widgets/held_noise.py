@@ -57,7 +57,7 @@ class HeldNoise(GaussianWidget):
 
     References
     ----------
-    Kingma and Welling 2013, arXiv:1312.6114, section 2.4; Mohamed et al. 2020, arXiv:1906.10652, sections 4 and 5.
+    Kingma and Welling 2013, arXiv:1312.6114, section 2.4; Mohamed et al. 2020, arXiv:1906.10652.
     """
 
     _limits: ClassVar = {"mu": MU_LIMITS, "log_var": LOG_VAR_LIMITS}
