@@ -43,6 +43,7 @@ def test_a_chapter_says_what_comes_and_sums_up(name: str) -> None:
     assert re.search(
         r"\A# [A-Z].*?\n\n- \*\*You will\*\* .*?\n- \*\*You will learn\*\* .*?\n- \*\*You need\*\* ", text, flags=re.DOTALL
     )
+    assert len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
     headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
     assert headings[-2:] == ["Summary", "Exercises"]
 

@@ -23,13 +23,13 @@ def as_seen(color: Any, scheme: str) -> list[float]:
     color
         Any that Matplotlib knows.
     scheme
-        "light"; "dark", which is brightness(0.8) contrast(1.2); or "inverted", which is invert(0.92) hue-rotate(180deg).
+        "light"; "dark", which is brightness(0.8) contrast(1.2); or "inverted", which is invert(0.93) hue-rotate(180deg).
     """
     rgb = np.array(to_rgb(color))
     if scheme == "dark":
         rgb = np.clip((0.8 * rgb - 0.5) * 1.2 + 0.5, 0, 1)
     if scheme == "inverted":  # the matrix is that of the W3C's filter effects
-        parts = 1 - 0.92 + (2 * 0.92 - 1) * rgb
+        parts = 1 - 0.93 + (2 * 0.93 - 1) * rgb
         rgb = np.clip(2 * np.array([0.213, 0.715, 0.072]) @ parts - parts, 0, 1)
     return [float(part) for part in rgb]
 

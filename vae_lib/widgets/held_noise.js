@@ -40,7 +40,7 @@ function paintNames(context, positions, y, direction, ink) {
   context.fillStyle = ink;
   context.font = "12px sans-serif";
   context.textAlign = "center";
-  labelRows(positions, 12, 3).forEach((row, i) => {
+  labelRows(positions, positions.length > 9 ? 14 : 9, 3).forEach((row, i) => {
     if (row >= 0) context.fillText(String(i + 1), positions[i], y + direction * (12 + 12 * row) + (direction > 0 ? 3 : 6));
   });
 }
@@ -107,7 +107,7 @@ function paintStrips(context, { x, y, width }, rows, exact, name, ink) {
   context.lineWidth = 1.5;
   context.setLineDash([4, 3]);
   context.beginPath();
-  context.moveTo(px(exact), y - 3);
+  context.moveTo(px(exact), y + 1);
   context.lineTo(px(exact), y + 2 * STRIP);
   context.stroke();
   context.restore();

@@ -96,7 +96,7 @@ function sentences({ mu, logVar }) {
   return [
     `μ = ${show(mu)}, log σ² = ${show(logVar)}, so σ = ${show(Math.exp(0.5 * logVar))}.`,
     `KL[q‖p] = ${show(forward.total, 3)} nats = ${parts(forward)}; area ${sum(area.forward)}.`,
-    `Reversed: KL[p‖q] = ${show(reversed.total, 3)} nats = ${parts(reversed)}; area ${sum(area.reversed)}.`,
+    `KL[p‖q] = ${show(reversed.total, 3)} nats = ${parts(reversed)}; area ${sum(area.reversed)}.`,
   ];
 }
 
