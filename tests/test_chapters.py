@@ -48,6 +48,14 @@ def test_a_chapter_says_what_comes_and_sums_up(name: str) -> None:
     assert headings[-2:] == ["Summary", "Exercises"]
 
 
+def test_each_page_leads_to_the_next_of_the_contents() -> None:
+    order = [_TOC["root"], *(entry["file"] for entry in _TOC["chapters"])]
+    for name, following in itertools.pairwise(order):
+        if name in NOTEBOOKS:
+            found = re.findall(r"\[Next\]\(([\w-]+)\.md\)", (ROOT / f"{name}.md").read_text(encoding="utf-8"))
+            assert found[-1:] == [Path(following).name], name
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_exercises_have_a_hint_a_check_and_a_folded_solution(name: str) -> None:
     found = cells(name)

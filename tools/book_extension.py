@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import platform
 from pathlib import Path
@@ -22,6 +23,7 @@ from sphinx.config import Config
 from sphinx.ext.mathjax import html_visit_displaymath, html_visit_math
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
+from sphinx.util.inspect import stringify_signature
 
 ROOT = Path(__file__).parent.parent
 DATA_VARIABLE = "VAE_BOOK_DATA"  # set by build.py: "mnist" or "digits"
@@ -73,6 +75,17 @@ def let_links_reach_terms(app: Sphinx, document: nodes.document) -> None:
         places.update({name: (term.line, name, term.astext()) for name in term["ids"]})
 
 
+def show_real_arguments(
+    _app: Sphinx, what: str, _name: str, thing: Any, _options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Show what a class is made with where autodoc sees no more than its base's (*args, **kwargs)."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return signature, returns
+    found = inspect.signature(thing.__init__)
+    own = found.replace(parameters=list(found.parameters.values())[1:])
+    return stringify_signature(own, show_annotation=False, show_return_annotation=False), returns
+
+
 def finish(app: Sphinx, exception: Exception | None) -> None:
     """Finish the pages that were written, and the one that leads to the first of them."""
     if exception is not None or app.builder.name != "html":
@@ -88,6 +101,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_cache_path)
     app.connect("doctree-read", let_links_reach_terms)
+    app.connect("autodoc-process-signature", show_real_arguments)
     app.connect("build-finished", finish, priority=850)  # after those who write pages, before those who pack them
     app.add_html_math_renderer("typeset", (html_visit_math, None), (html_visit_displaymath, None))
     app.add_post_transform(StaticPictures)

@@ -42,6 +42,9 @@ DONE = "data-finished"
 _FORMULA = re.compile(
     r'<(span|div) class="(?P<kind>(?:amsmath )?math) notranslate nohighlight"(?P<rest>[^>]*)>(?P<body>.*?)</\1>', re.DOTALL
 )
+_MARKS = re.compile(r"[.,;:!?)’”]+")
+_CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
+_CODE = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
 _NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
 _STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
 _IDENTIFIER = re.compile(r'"([0-9a-f]{32})": ?\{\s*"model_name"')
@@ -103,8 +106,11 @@ def with_formulas(page: str, formulas: list[Formula], typeset_page: dict[str, An
             continue
         match = formula.match
         start = f'<{match[1]} class="{match["kind"]} notranslate nohighlight"{match["rest"]}>'
-        parts += [page[end : match.start()], start, formula.number, made, f"</{match[1]}>"]
+        whole, end_of_last = f"{start}{formula.number}{made}</{match[1]}>", end
         end = match.end()
+        if not formula.display and (mark := _MARKS.match(page, end)):  # no line begins with a full stop
+            whole, end = f'<span class="vae-together">{whole}{mark[0]}</span>', mark.end()
+        parts += [page[end_of_last : match.start()], whole]
     page = "".join([*parts, page[end:]])
     if not formulas:
         return page
@@ -125,6 +131,12 @@ def with_right_roles(page: str) -> str:
     page = page.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     page = page.replace('role="doc-biblioentry"', 'role="listitem"')
     return _ARGUMENTS.sub(lambda match: '<div class="vae-arguments">' + match[1].replace("dd>", "div>") + "</div>", page)
+
+
+def with_breaks_in_names(page: str) -> str:
+    """Let long names in tables break after their parts, and not in the middle of a word."""
+    breaks = re.compile(r"(?<=[/_.(])(?=\w)|(?<=::)(?=\w)")
+    return _CELL.sub(lambda cell: _CODE.sub(lambda code: breaks.sub("<wbr>", code[0]), cell[0]), page)
 
 
 def content_root(page: str) -> str:
@@ -271,6 +283,6 @@ def finish(folder: Path, warn: Callable[[str], None] = print) -> int:
         page = with_widgets_apart(page, name, folder / "_static")
         page = with_one_style(page, path.parent, folder / "_static")
         page = with_light_scripts(page, path.parent, is_search=name == "search")
-        page = with_sized_pictures(with_right_roles(with_theme_at_once(with_policy(page))), path.parent)
+        page = with_sized_pictures(with_breaks_in_names(with_right_roles(with_theme_at_once(with_policy(page)))), path.parent)
         path.write_text(page.replace("<html ", f"<html {DONE} ", 1), encoding="utf-8")
     return len(pages)

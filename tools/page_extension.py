@@ -46,6 +46,27 @@ def set_address(_app: Sphinx, config: Config) -> None:
     config.html_baseurl = config.ogp_site_url = address
 
 
+def whole_streams(outputs: list[Any]) -> list[Any]:
+    """Join what a cell prints as it came: in how many messages depends on the moment, and MyST-NB begins a line with each.
+
+    Parameters
+    ----------
+    outputs
+        Of one cell.
+    """
+    joined: list[Any] = []
+    first: dict[str, Any] = {}
+    for output in outputs:
+        name = output.get("name") if output.get("output_type") == "stream" else None
+        if name in first:
+            first[name]["text"] += output["text"]
+            continue
+        joined.append(output)
+        if name is not None:
+            first[name] = output
+    return joined
+
+
 def cut_long_outputs(app: Sphinx) -> None:
     """Cut what a cell prints beyond all measure before it is rendered, and warn, which a strict build does not let pass.
 
@@ -54,6 +75,7 @@ def cut_long_outputs(app: Sphinx) -> None:
     join = render.coalesce_streams
 
     def join_short(outputs: list[Any]) -> Any:
+        outputs = whole_streams(outputs)
         for output in outputs:
             text = output.get("text", "")
             if output.get("name") == "stdout" and len(text) > MOST_CHARACTERS:

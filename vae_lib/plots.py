@@ -58,7 +58,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
         limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 or 1.0  # a collapsed encoder puts all at the origin
     if not 0 < limit < np.inf:
         raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
-    figure = NotebookFigure(figsize=(7, 6.4), layout="constrained")
+    figure = NotebookFigure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
     for digit in np.unique(digits):
         chosen = points[digits == digit]
@@ -68,7 +68,9 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
         axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
     _draw_prior(axes)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
-    axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False)
+    legend = axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False, handletextpad=0)
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)  # type: ignore[union-attr]
     return figure
 
 
@@ -95,7 +97,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
     if first.shape != second.shape:
         raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
-    figure = NotebookFigure(figsize=(0.8 * len(first) + 1, 1.9), layout="constrained")
+    figure = NotebookFigure(figsize=(0.55 * len(first) + 1, 1.35), layout="constrained")
     rows = figure.subplots(2, 1)
     for axes, images, name in zip(rows, (first, second), ("original", "reconstructed"), strict=True):
         _show(axes, np.concatenate(list(images), axis=1))
@@ -208,7 +210,7 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     for name, value in (landmarks or {}).items():
         above.axhline(value, color="0.35", lw=1, ls=":")
         above.annotate(
-            f"{name}: {value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
+            f"{name}: {value:.1f}", (0.985, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
         )
     above.margins(y=0.08)  # room for the highest landmark's name
     above.legend(fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.88))

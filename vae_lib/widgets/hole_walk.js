@@ -95,9 +95,14 @@ function paintImages(context, { x, y, side }, walk, at, scratch, ink) {
   });
 }
 
+/** A little below the least density on either way. */
+function deepest(walk) {
+  return Math.min(...walk.ways.flat().map(({ logPrior, logAggregate }) => Math.min(logPrior, logAggregate))) - 0.5;
+}
+
 function paintDensities(context, box, walk, at, ink) {
   const steps = walk.ways[0].map((_, i) => i);
-  const axes = new Axes(context, { ...box, xlim: [0, walk.count - 1], ylim: [FAINTEST - 1, 0], ink });
+  const axes = new Axes(context, { ...box, xlim: [0, walk.count - 1], ylim: [Math.min(FAINTEST - 1, deepest(walk)), 0], ink });
   axes.curve(steps, walk.ways[0].map(({ logPrior }) => logPrior), { color: GREY, dash: DOTTED, width: 2.5 });
   looks(ink).forEach(({ color, dash }, k) => {
     axes.curve(steps, walk.ways[k].map(({ logAggregate }) => logAggregate), { color, dash, width: 2.5 });
