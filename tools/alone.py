@@ -117,7 +117,8 @@ def main() -> None:
         copies = [put_alone(chapter, folder, packages) for chapter in chapters]
         options = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=900"]
         where = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "no:cacheprovider", "--durations=8"]
-        command = [sys.executable, "-m", "pytest", *options, *where, *map(str, copies)]
+        two_at_once = ["-n", "2", "--dist", "loadfile"]
+        command = [sys.executable, "-m", "pytest", *options, *where, *two_at_once, *map(str, copies)]
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         left = [path for copy in copies for path in copy.parent.iterdir() if path != copy]
     for path in left:

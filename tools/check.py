@@ -11,6 +11,7 @@ from pathlib import Path
 import browser
 
 ROOT = Path(__file__).parent.parent
+TWO = ["-n", "2"]  # processes: most tests keep less than one core busy
 
 
 def steps() -> dict[str, list[str]]:
@@ -21,13 +22,18 @@ def steps() -> dict[str, list[str]]:
         "ruff format": [*python, "ruff", "format", "--check", "."],
         "spelling": [*python, "codespell_lib"],
         "mypy": [*python, "mypy"],
-        "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book"],
+        "what earlier tests covered is forgotten": [*python, "coverage", "erase"],
+        "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book", *TWO],
+        "coverage of all processes joined": [*python, "coverage", "combine", "--quiet"],
         "branch coverage of vae_lib": [*python, "coverage", "report"],
         "JavaScript unit tests": [str(Path(sys.executable).parent / "node"), "--test", "tests/js/*.test.js"],
         "nbval: every cell of every chapter, each alone, as on Colab, without network": [sys.executable, "tools/alone.py"],
         "the strict build of the book": [sys.executable, "tools/build.py", "--strict"],
-        "the built pages in browsers, faults, other forms, without network": [*python, "pytest", "tests/book"],
-    }
+        "the built pages in browsers, faults, other forms, without network": [
+            *python, "pytest", "tests/book", "-m", "not alone", *TWO, "--dist", "loadgroup",
+        ],
+        "what is measured, with nothing else running": [*python, "pytest", "tests/book", "-m", "alone"],
+    }  # fmt: skip
 
 
 def git_status() -> str:

@@ -133,7 +133,7 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
     rows = len(pictures) // columns
     height, width = image_shape
     mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    figure = NotebookFigure(figsize=(7, 7 * rows * height / (columns * width)), layout="constrained")
+    figure = NotebookFigure(figsize=(5.6, 5.6 * rows * height / (columns * width)), layout="constrained")
     _show(figure.subplots(), mosaic)
     return figure
 

@@ -23,6 +23,16 @@ import browser as browser_tool  # noqa: E402
 import reproducible  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes share the work, each takes whole files, the longest first; the visits to all pages fill the end."""
+    for item in items:
+        if item.path.name != "test_pages.py":  # whose tests share nothing
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    first = ["test_faults.py", "test_explorer_page.py", "test_jupyterlab.py"]
+    items.sort(key=lambda item: (item.path.name == "test_pages.py", item.path.name not in first))
+
+
 @pytest.fixture(scope="session")
 def html() -> Path:
     assert (HTML / "book" / "index.html").exists(), "the book is not built: run make book first"

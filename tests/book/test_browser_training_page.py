@@ -152,6 +152,7 @@ def longest_task(trace: bytes) -> float:
     return max(times)
 
 
+@pytest.mark.alone
 def test_the_loss_falls_below_the_mean_image_and_the_page_stays_responsive(
     page: Page, chromium: Browser, mean_image: float, capsys: pytest.CaptureFixture[str]
 ) -> None:

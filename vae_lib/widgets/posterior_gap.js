@@ -93,10 +93,9 @@ function paintMap(context, box, image, { q }, scratch, ink) {
   context.strokeStyle = ink;
   context.lineWidth = 1;
   context.strokeRect(inner.x + 0.5, inner.y + 0.5, inner.width - 1, inner.height - 1);
+  title(context, "Codes of this image", box.x, inner.y - 7, ink);
   context.font = "12px sans-serif";
-  context.fillStyle = ink;
-  context.textAlign = "left";
-  context.fillText(`z₁ ${show(x0)} to ${show(x0 + wide)}, z₂ ${show(y0)} to ${show(y0 + high)}`, box.x, box.y + box.width + 16);
+  context.fillText(`z₁ ${show(x0)} to ${show(x0 + wide)}, z₂ ${show(y0)} to ${show(y0 + high)}`, box.x, inner.y + inner.height + 16);
 }
 
 function paintPictures(context, box, { pictures, shape }, scratch, ink) {
@@ -187,7 +186,6 @@ function render({ model, el }) {
     const place = arrange(width);
     const context = fittedContext(canvas, width, place.height);
     legend(context, [{ name: "posterior", color: ORANGE }, { name: "q", color: BLUE }, { name: "best q", color: ink, dash: DASHED }], 0, 14, ink);
-    title(context, "Codes of this image", place.map.x, place.map.y - 7, ink);
     paintMap(context, place.map, image, state, scratch, ink);
     paintPictures(context, place.pictures, image, scratch, ink);
     paintCurve(context, place.curve, image, share, state, ink);
