@@ -50,7 +50,7 @@ bench: bootstrap
 	@$(PY) benchmarks/run.py
 
 clean:
-	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis vae_lib.egg-info .setup.lock .build.lock
+	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis vae_lib.egg-info .coverage* .setup.lock .build.lock
 
 bootstrap:
 	@$(PYTHON) tools/bootstrap.py

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import build  # noqa: E402 -- tools/ is no package
 import finish_pages  # noqa: E402
+import page_extension  # noqa: E402
 
 PAGE = """<!DOCTYPE html>
 <html lang="en" data-content_root="../" data-theme="auto">
@@ -142,3 +143,26 @@ def test_labels_with_markup_are_shown_as_text() -> None:
     node = str(Path(sys.executable).parent / "node")
     done = subprocess.run([node, "--input-type=module", "-e", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;"
+
+
+def test_a_comma_stays_with_the_formula_before_it(folder: Path) -> None:
+    finish_pages.finish(folder)
+    page = (folder / "book" / "a.html").read_text(encoding="utf-8")
+    assert page.count('<span class="vae-together">') == 1
+    assert "</span>,</span> a paragraph" in page
+
+
+def test_names_in_tables_break_after_their_parts_alone() -> None:
+    code = '<code class="literal"><span class="pre">{}</span></code>'
+    page = f"<p>{code.format('a_b')}</p><td>{code.format('tests/test_a.py::test_b')} {code.format('vae.encoder(x)')}</td>"
+    broken = finish_pages.with_breaks_in_names(page)
+    assert code.format("a_b") in broken
+    assert code.format("tests/<wbr>test_<wbr>a.<wbr>py::<wbr>test_<wbr>b") in broken
+    assert code.format("vae.<wbr>encoder(<wbr>x)") in broken
+
+
+def test_what_is_printed_in_several_messages_stays_one_text() -> None:
+    out, err = ({"output_type": "stream", "name": name} for name in ("stdout", "stderr"))
+    shown = {"output_type": "display_data", "data": {}}
+    outputs = [{**out, "text": "one, "}, {**err, "text": "!"}, shown, {**out, "text": "two\n"}]
+    assert page_extension.whole_streams(outputs) == [{**out, "text": "one, two\n"}, {**err, "text": "!"}, shown]
