@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
     rows = len(pictures) // columns
     height, width = image_shape
     mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    figure = NotebookFigure(figsize=(5.6, 5.6 * rows * height / (columns * width)), layout="constrained")
+    figure = NotebookFigure(
+        figsize=(5.6, 5.6 * rows * height / (columns * width)), layout=ConstrainedLayoutEngine(h_pad=0, w_pad=0)
+    )
     _show(figure.subplots(), mosaic)
     return figure
 

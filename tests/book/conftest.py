@@ -23,12 +23,14 @@ import browser as browser_tool  # noqa: E402
 import reproducible  # noqa: E402
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Where two processes share the work, each takes whole files, but for the visits to all pages, which share nothing."""
+    if item.path.name != "test_pages.py":
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the work, each takes whole files, the longest first; the visits to all pages fill the end."""
-    for item in items:
-        if item.path.name != "test_pages.py":  # whose tests share nothing
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Begin with the longest files, so that the visits to all pages fill the end."""
     first = ["test_faults.py", "test_explorer_page.py", "test_jupyterlab.py"]
     items.sort(key=lambda item: (item.path.name == "test_pages.py", item.path.name not in first))
 

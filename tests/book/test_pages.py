@@ -42,6 +42,7 @@ RAW_TEX = r"""() => {
 }"""
 FOCUSED = """() => {
   const element = document.activeElement;
+  if (element === document.body) return ["", true, null]; // past the last place, where the browser's own begin
   const style = getComputedStyle(element);
   const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
   return [element.getAttribute("aria-label") || element.innerText.trim() || element.title, shown, element.getAttribute("role")];
