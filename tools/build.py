@@ -26,7 +26,9 @@ ROOT = Path(__file__).parent.parent
 VENDOR = ROOT / "_build" / "front" / "vendor"
 NOISE = re.compile(r"^[IWE]0000 |All log messages before absl::InitializeLog|NbParserConfig\(|^\[IPKernelApp\] WARNING")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-COMMAND = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
+# jsonschema, which nbformat brings, would compile a grammar of addresses that no notebook here needs: a second at each start
+WITHOUT_GRAMMAR = "import sys; sys.modules['rfc3987_syntax'] = None"
+COMMAND = [sys.executable, "-c", f"{WITHOUT_GRAMMAR}; from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
 DISK_NEEDED = 500 * 1000**2
 ICONS = [
     "angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "expand", "file", "file-pdf", "github",
@@ -219,6 +221,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strict", action="store_true", help="every warning is an error")
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # as above
     try:
         sys.exit(build(strict=parser.parse_args().strict))
     except vendor.VendorError as error:
