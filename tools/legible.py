@@ -98,7 +98,7 @@ def faint(figure: Figure) -> list[str]:
     figure
         Is drawn.
     """
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found = []
     for text in figure.findobj(Text):
         if not (text.get_visible() and text.get_text().strip()):

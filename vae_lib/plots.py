@@ -175,6 +175,7 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
     axes.set_xticks((shown + 0.5) * image_shape[1], texts)
     axes.set_yticks((side - shown - 0.5) * image_shape[0], texts)
     axes.set(xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
+    figure.set_layout_engine("constrained")  # names beside the axes need the margin that images alone do not
     return figure
 
 

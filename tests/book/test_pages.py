@@ -333,6 +333,7 @@ def test_the_keyboard_comes_to_the_sliders_after_the_contents(chromium: Browser,
     order = tabbed(page, 60)
     names, roles = [str(name) for name, _, _ in order], [role for _, _, role in order]
     assert "slider" in roles, names
+    assert all(seen for _, seen, _ in order), [name for name, seen, _ in order if not seen]
     assert names.index("Variational autoencoders, live") < roles.index("slider")
     context.close()
 
