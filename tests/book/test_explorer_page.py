@@ -301,7 +301,7 @@ def test_a_drawn_digit_is_encoded(page: Page) -> None:
     page.get_by_role("button", name="Test images").click()
 
 
-def test_a_digit_can_be_drawn_by_keys_and_by_finger(page: Page) -> None:
+def test_a_digit_can_be_drawn_by_keys_by_finger_and_with_a_pen(page: Page) -> None:
     region = open_panel(page, "Encode an image")
     page.get_by_role("button", name="Draw a digit").click()
     page.get_by_role("button", name="Clear").click()
@@ -310,7 +310,7 @@ def test_a_digit_can_be_drawn_by_keys_and_by_finger(page: Page) -> None:
     for key in [*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space", "ArrowLeft"]:
         page.keyboard.press(key)
     page.wait_for_timeout(FRAME)
-    assert "1 strokes. Pen up" in (pad.get_attribute("aria-label") or "")
+    assert "1 stroke. Pen up" in (pad.get_attribute("aria-label") or "")
     assert "your drawing" in region.locator(".vae-readout").inner_text()
     assert nearest_digit(page) == "1"
     page.keyboard.press("Backspace")
@@ -322,7 +322,15 @@ def test_a_digit_can_be_drawn_by_keys_and_by_finger(page: Page) -> None:
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_timeout(FRAME)
-    assert "1 strokes" in (pad.get_attribute("aria-label") or "")
+    assert "1 stroke." in (pad.get_attribute("aria-label") or "")
+    page.get_by_role("button", name="Clear").click()
+    for kind, share in zip(["mousePressed", *["mouseMoved"] * 4, "mouseReleased"], [*path, path[-1]], strict=True):
+        x, y = place_on(pad, *share)
+        event = {"type": kind, "x": x, "y": y, "pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1, "force": 0.5}
+        session.send("Input.dispatchMouseEvent", event)
+    page.wait_for_timeout(FRAME)
+    assert "1 stroke." in (pad.get_attribute("aria-label") or "")
+    assert nearest_digit(page) == "7"
     page.get_by_role("button", name="Test images").click()
 
 

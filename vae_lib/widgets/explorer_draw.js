@@ -129,7 +129,7 @@ export class DrawPad {
     }
     const place = this.pen.map((value) => Math.round(100 * value));
     const pen = `Pen ${this.down ? "down" : "up"} at ${place[0]} % from the left, ${place[1]} % from the top`;
-    this.canvas.setAttribute("aria-label", `Drawing pad, ${this.strokes.length} strokes. ${pen}. Arrows move it, Space sets it down or lifts it, Backspace takes a stroke back.`);
+    this.canvas.setAttribute("aria-label", `Drawing pad, ${this.strokes.length === 1 ? "1 stroke" : `${this.strokes.length} strokes`}. ${pen}. Arrows move it, Space sets it down or lifts it, Backspace takes a stroke back.`);
     if (document.activeElement !== this.canvas || !this.canvas.matches(":focus-visible")) return;
     context.beginPath();
     context.arc(this.pen[0] * PAD, this.pen[1] * PAD, 6, 0, 2 * Math.PI);
