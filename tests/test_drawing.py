@@ -1,68 +1,51 @@
 """From a pen's strokes to an image as MNIST was prepared: MNIST's own statistics, and digits redrawn as strokes."""
 
 import base64
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from in_node import in_node
 from scipy import ndimage
 from sklearn.neighbors import KNeighborsClassifier
 
 import vae_lib
-from vae_lib.widgets.bundle import FOLDER
 from vae_lib.widgets.pack import pack_encoder
 
-NODE = Path(sys.executable).parent / "node"
 DIGITS = 200
 FINE = 4  # strokes are found in images enlarged by this
 
 SCRIPT = """
-import { digitOfStrokes, normaliseDigit } from %s;
-let text = "";
-for await (const part of process.stdin) text += part;
-const given = JSON.parse(text);
-console.log(JSON.stringify({
+import { digitOfStrokes, normaliseDigit } from "./drawing_maths.js";
+answer({
   strokes: given.strokes.map((strokes) => digitOfStrokes(strokes)).map((image) => image && [...image]),
   pictures: given.pictures.map((p) => normaliseDigit(p.pixels, p.width, p.height)).map((image) => image && [...image]),
-}));
+});
 """
 
 
 def prepare(strokes=(), pictures=()):
     """What the page's JavaScript makes of strokes and of pictures (height, width)."""
-    script = SCRIPT % json.dumps((FOLDER / "drawing_maths.js").as_uri())
     given = {
         "strokes": list(strokes),
         "pictures": [{"pixels": np.round(p, 4).ravel().tolist(), "width": p.shape[1], "height": p.shape[0]} for p in pictures],
     }
-    ran = subprocess.run(
-        [str(NODE), "--input-type=module", "-e", script], input=json.dumps(given), capture_output=True, text=True, check=True
-    )
-    return json.loads(ran.stdout)
+    return in_node(SCRIPT, given)
 
 
 ENCODE = """
-import { digitOfStrokes } from %s;
-import { encode, unpackEncoder } from %s;
-let text = "";
-for await (const part of process.stdin) text += part;
-const { layers, weights, strokes } = JSON.parse(text);
+import { digitOfStrokes } from "./drawing_maths.js";
+import { encode, unpackEncoder } from "./network.js";
+const { layers, weights, strokes } = given;
 const network = unpackEncoder(layers, new DataView(new Uint8Array(Buffer.from(weights, "base64")).buffer));
-console.log(JSON.stringify(strokes.map((drawing) => [...encode(network, digitOfStrokes(drawing)).mu])));
+answer(strokes.map((drawing) => [...encode(network, digitOfStrokes(drawing)).mu]));
 """
 
 
 def encoded(strokes, vae, images):
     """Codes of drawings, (drawings, 2), as the page computes them."""
-    script = ENCODE % tuple(json.dumps((FOLDER / name).as_uri()) for name in ("drawing_maths.js", "network.js"))
     layers, weights = pack_encoder(vae, images)
     given = {"layers": layers, "weights": base64.b64encode(weights).decode(), "strokes": strokes}
-    command = [str(NODE), "--input-type=module", "-e", script]
-    ran = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=True)
-    return np.array(json.loads(ran.stdout))
+    return np.array(in_node(ENCODE, given))
 
 
 def centres(images):

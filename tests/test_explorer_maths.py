@@ -1,28 +1,20 @@
 """The explorer's networks and its ledger, as the browser computes them, against Keras, the library's exact log p(x) and SciPy."""
 
 import base64
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from in_node import in_node
 from scipy.stats import multivariate_normal
 
 import vae_lib
-from vae_lib.widgets.bundle import FOLDER
 from vae_lib.widgets.pack import pack_dense_layers, pack_encoder
 
-NODE = Path(sys.executable).parent / "node"
 IMAGES = 8  # whose ledger is compared
 
 SCRIPT = """
-import { encode, forward, sigmoid, unpackEncoder, unpackLayers } from %s;
-import { bernoulliLogProb, ledger } from %s;
-let text = "";
-for await (const part of process.stdin) text += part;
-const given = JSON.parse(text);
+import { encode, forward, sigmoid, unpackEncoder, unpackLayers } from "./network.js";
+import { bernoulliLogProb, ledger } from "./explorer_maths.js";
 const bytes = (name) => new Uint8Array(Buffer.from(given[name], "base64")).buffer;
 const rows = (name, width) => {
   const all = new Float32Array(bytes(name));
@@ -32,14 +24,14 @@ const decoder = unpackLayers(given.decoder, new DataView(bytes("decoder_weights"
 const encoder = unpackEncoder(given.encoder, new DataView(bytes("encoder_weights")));
 const text64 = (lists) => Buffer.from(Float32Array.from(lists.flatMap((list) => [...list])).buffer).toString("base64");
 const codes = rows("x", 784).map((x) => encode(encoder, x));
-console.log(JSON.stringify({
+answer({
   pixels: text64(rows("z", 2).map((z) => forward(decoder, z).map(sigmoid))),
   mu: text64(codes.map(({ mu }) => mu)),
   log_var: text64(codes.map(({ logVar }) => logVar)),
   ledgers: rows("x", 784).slice(0, given.images).map((x, i) => ({
     ...ledger(decoder, x, codes[i].mu, codes[i].logVar), here: bernoulliLogProb(x, forward(decoder, codes[i].mu)),
   })).map(({ posterior, ...rest }) => ({ ...rest, posterior: [...posterior] })),
-}));
+});
 """
 
 
@@ -75,10 +67,7 @@ def browser(vae, asked, mnist_or_digits):
         "encoder": encoder, "encoder_weights": base64.b64encode(encoder_weights).decode(),
         "z": text64(z), "x": text64(x), "images": IMAGES,
     }  # fmt: skip
-    script = SCRIPT % tuple(json.dumps((FOLDER / name).as_uri()) for name in ("network.js", "explorer_maths.js"))
-    command = [str(NODE), "--input-type=module", "-e", script]
-    ran = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=True)
-    return json.loads(ran.stdout)
+    return in_node(SCRIPT, given)
 
 
 def log_joint(vae, x, z):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+
+import vae_lib
+from vae_lib import config, evaluation
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -163,6 +167,39 @@ def test_the_execution_cache_follows_the_library_the_requirements_and_the_data(
     assert len(set(keys)) == len(keys)
 
 
+def test_the_page_of_the_library_names_types_in_few_words() -> None:
+    import book_extension
+
+    names = vars(config) | vars(evaluation)
+    for annotation, expected in (
+        ("int | None", "int | None"),
+        ("tuple[int, ...]", "tuple[int, ...]"),
+        ("NDArray[np.float32] | None", "NDArray[float32] | None"),
+        ("Floats", "NDArray[floating]"),
+        ("Activation", "'relu' | 'tanh'"),
+        ("Literal['float32', 'float16']", "'float32' | 'float16'"),
+        ("Sequence[keras.callbacks.Callback]", "Sequence[Callback]"),
+        ("ArrayLike | None", "array | None"),
+        ("Mapping[float, Any]", ""),
+    ):
+        assert book_extension.short_type(annotation, names) == expected
+
+
+def test_arguments_that_are_explained_together_share_a_type_and_results_of_the_library_are_links() -> None:
+    import book_extension
+
+    for name, expected in (
+        ("aggregate_log_prob", ["z : NDArray[floating]", "mu, log_var : NDArray[floating]", "ndarray"]),
+        ("elbo", ["vae : VAE", "labels", "samples : int", ":class:`~vae_lib.ElboTerms`"]),
+        ("Dataset", ["x_train, x_test : NDArray[float32]", "source : str"]),
+    ):
+        thing = getattr(vae_lib, name)
+        lines = (inspect.getdoc(thing) or "").splitlines()
+        what = "class" if inspect.isclass(thing) else "function"
+        book_extension.name_types(None, what, name, thing, None, lines)
+        assert [line for line in lines if line in expected] == expected
+
+
 def test_a_release_sets_its_version_everywhere(copy_of_book: Path) -> None:
     release.set_version("7.8.9", "2030-01-02", copy_of_book)
     texts = {
@@ -190,7 +227,7 @@ def copy_of_book(tmp_path: Path) -> Path:
         if (ROOT / name).exists():
             shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for path in ROOT.iterdir():
-        if path.is_file():
+        if path.is_file() and path.name != ".git":  # a file in a linked worktree, whose index git would change
             shutil.copy(path, target)
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=target, check=True)

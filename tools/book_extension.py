@@ -5,6 +5,7 @@
 - Each widget is followed by a static picture for readers without JavaScript.
 - Formulas, and each page as a whole, are finished once they are written: see finish_pages.py.
 - A Markdown link reaches a term of the glossary, which MyST allows for headings only.
+- On the page of the library, each argument has the type that its source gives it, in a word or two.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import hashlib
 import inspect
 import os
 import platform
+import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import finish_pages
 from docutils import nodes
@@ -86,6 +90,52 @@ def show_real_arguments(
     return stringify_signature(own, show_annotation=False, show_return_annotation=False), returns
 
 
+def short_type(annotation: str, names: Mapping[str, Any]) -> str:
+    """Return a type in few words, such as NDArray[float32] or 'relu' | 'tanh'; nothing for what may be anything.
+
+    Parameters
+    ----------
+    annotation
+        As the source has it.
+    names
+        What is defined there: names of types are looked up in it.
+    """
+
+    def spelled(found: re.Match[str]) -> str:
+        alias = names.get(found[0])
+        if get_origin(alias) is Literal:
+            return f"Literal{list(get_args(alias))}"
+        if found[0] != "NDArray" and getattr(get_origin(alias), "__name__", "") == "ndarray":
+            return f"NDArray[{get_args(get_args(alias)[1])[0].__name__}]"
+        return {"ArrayLike": "array", "Tensor": "tensor"}.get(found[0], found[0])
+
+    if "Any" in annotation:
+        return ""
+    text = re.sub(r"\b[A-Z]\w*", spelled, re.sub(r"\b[a-z]\w*\.(?=\w)", "", annotation))  # np.float32 is float32
+    return re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace(", ", " | "), text)
+
+
+def name_types(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
+    """Put the types of arguments into a docstring, once for those that share a line, and link what it returns."""
+    if what not in ("class", "function", "method"):
+        return
+    library = sys.modules["vae_lib"]
+    arguments = inspect.signature(thing.__init__ if what == "class" else thing).parameters.values()
+    names = vars(sys.modules[thing.__module__])
+    types = {one.name: short_type(one.annotation, names) for one in arguments if isinstance(one.annotation, str)}
+    section = ""
+    for i, line in enumerate(lines):
+        if i + 1 < len(lines) and lines[i + 1].startswith("---"):
+            section = line
+        elif not line or line.startswith((" ", "---")):
+            continue
+        elif section == "Parameters":
+            found = {types.get(name, "") for name in line.split(", ")}
+            lines[i] += f" : {found.pop()}" if len(found) == 1 and found != {""} else ""
+        elif section == "Returns" and line in library.__all__:
+            lines[i] = f":class:`~vae_lib.{line}`"
+
+
 def finish(app: Sphinx, exception: Exception | None) -> None:
     """Finish the pages that were written, and the one that leads to the first of them."""
     if exception is not None or app.builder.name != "html":
@@ -102,6 +152,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_cache_path)
     app.connect("doctree-read", let_links_reach_terms)
     app.connect("autodoc-process-signature", show_real_arguments)
+    app.connect("autodoc-process-docstring", name_types, priority=400)  # before napoleon reads it
     app.connect("build-finished", finish, priority=850)  # after those who write pages, before those who pack them
     app.add_html_math_renderer("typeset", (html_visit_math, None), (html_visit_displaymath, None))
     app.add_post_transform(StaticPictures)

@@ -180,7 +180,7 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     The first grid covers the prior and the codes of the images, and is widened until every posterior is negligible along its
     border. Then the step is halved again and again, for each image until the last two changes of its log p(x) were at most
     10 · `tol` and `tol`; a finer grid is evaluated only near the points that carry the posterior's mass and near the code. For
-    smooth integrands that vanish at the border the rule's error falls exponentially once the step is near the posterior's width.
+    analytic integrands that vanish at the border the rule's error falls exponentially once the step nears the posterior's width.
 
     Parameters
     ----------

@@ -157,7 +157,8 @@ test("without workers the ledger comes in slices; of many requests the first and
   assert.equal(await request(x, [0, 0], [0, 0]), null);
 });
 
-test("where a worker starts and then fails, the page goes on by itself", async () => {
+// Workers that keep what they are sent; those that are made stand in the list that is returned.
+function withWorkers() {
   const made = [];
   globalThis.Worker = class {
     constructor() {
@@ -171,6 +172,11 @@ test("where a worker starts and then fails, the page goes on by itself", async (
       this.ended = true;
     }
   };
+  return made;
+}
+
+test("where a worker starts and then fails, the page goes on by itself", async () => {
+  const made = withWorkers();
   try {
     const { request, stop } = makeLedgerWorker(decoder(2, 40, 3));
     const asked = request(new Float32Array(40), [0, 0], [0, 0]);
@@ -186,21 +192,10 @@ test("where a worker starts and then fails, the page goes on by itself", async (
 });
 
 test("a worker that answers is asked one thing at a time, and ends with stop()", async () => {
-  let worker;
-  globalThis.Worker = class {
-    constructor() {
-      worker = this;
-      this.sent = [];
-    }
-    postMessage(message) {
-      this.sent.push(message);
-    }
-    terminate() {
-      this.ended = true;
-    }
-  };
+  const made = withWorkers();
   try {
     const { request, stop } = makeLedgerWorker(decoder(2, 4, 1));
+    const [worker] = made;
     const x = new Float32Array(4);
     const [first, second, third] = [1, 2, 3].map((mu) => request(x, [mu, 0], [0, 0]));
     assert.equal(worker.sent.length, 2);
