@@ -326,8 +326,8 @@ def test_a_digit_can_be_drawn_by_keys_by_finger_and_with_a_pen(page: Page) -> No
     page.get_by_role("button", name="Clear").click()
     for kind, share in zip(["mousePressed", *["mouseMoved"] * 4, "mouseReleased"], [*path, path[-1]], strict=True):
         x, y = place_on(pad, *share)
-        event = {"type": kind, "x": x, "y": y, "pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1, "force": 0.5}
-        session.send("Input.dispatchMouseEvent", event)
+        held = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1, "force": 0.5}
+        session.send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **held})
     page.wait_for_timeout(FRAME)
     assert "1 stroke." in (pad.get_attribute("aria-label") or "")
     assert nearest_digit(page) == "7"
