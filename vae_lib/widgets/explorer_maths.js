@@ -1,4 +1,5 @@
 // The explorer's ledger: ELBO, log p(x) and the true posterior of one image, in nats, by quadrature in the browser; walks between images.
+import { cubicWeights, interpolate } from "./cubic.js";
 import { addRows, forward } from "./network.js";
 
 /** What the quadrature is held to; one object, so that it can travel to a worker. */
@@ -283,24 +284,6 @@ function* integrate(likelihood, mu) {
   return { lattice, logPx };
 }
 
-/** Four weights of the cubic through four equally spaced values (Catmull–Rom). */
-function cubicWeights(t) {
-  return [((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t].map((weight) => weight / 2);
-}
-
-/** Values between those of a square grid, `times` as many along each axis: what is drawn from them looks smooth. */
-function enlarge(values, n, times) {
-  const m = (n - 1) * times + 1;
-  const inside = (i) => Math.min(n - 1, Math.max(0, i));
-  const along = (read) => Float64Array.from({ length: m }, (_, k) => {
-    const i = Math.min(n - 2, Math.floor(k / times));
-    return cubicWeights(k / times - i).reduce((sum, weight, a) => sum + weight * read(inside(i + a - 1)), 0);
-  });
-  const rows = Array.from({ length: n }, (_, r) => along((c) => values[r * n + c]));
-  const columns = Array.from({ length: m }, (_, c) => along((r) => rows[r][c]));
-  return Float32Array.from({ length: m * m }, (_, k) => columns[k % m][Math.floor(k / m)]);
-}
-
 /** log p(z|x) on the square around the posterior's mass; what was too low to be evaluated gets the lowest value. */
 function posteriorGrid({ lattice, logPx }) {
   const kept = lattice.high(LEDGER.negligible);
@@ -315,7 +298,8 @@ function posteriorGrid({ lattice, logPx }) {
   }
   const times = Math.ceil(LEDGER.smooth / n);
   const grid = { x0: start[0] * lattice.step, y0: start[1] * lattice.step, step: lattice.step / times, n: (n - 1) * times + 1 };
-  return { posterior: enlarge(values, n, times), grid };
+  const places = Array.from({ length: grid.n }, (_, k) => k / times);
+  return { posterior: interpolate(values, [n, n], places, places), grid };
 }
 
 const likelihoods = new WeakMap();
@@ -374,7 +358,7 @@ export function ledger(decoder, x, mu, logVar) {
 export function ledgerWorkerSource() {
   const parts = [
     addRows, forward, logPartition, gaussianKL, gaussHermite, standardPoints, Facet, Likelihood, Lattice, fill, planePoints, nearCode,
-    integrate, cubicWeights, enlarge, posteriorGrid, likelihoodOf, prepareLedger, ledgerSteps, ledger,
+    integrate, cubicWeights, interpolate, posteriorGrid, likelihoodOf, prepareLedger, ledgerSteps, ledger,
   ];
   return `
     const LEDGER = ${JSON.stringify(LEDGER)};
