@@ -90,7 +90,7 @@ def test_the_state_of_widgets_moves_into_a_file(folder: Path) -> None:
     finish_pages.finish(folder)
     page = (folder / "book" / "a.html").read_text(encoding="utf-8")
     assert "widget-state+json" not in page
-    assert '<div class="widget-subarea vae-waiting"></div><script type="application/vnd.jupyter.widget-view+json">' in page
+    assert '<div class="widget-subarea vae-waiting" style="--wide: 600px; --narrow: 850px"></div><script type="appl' in page
     assert 'data-widgets="_static/widgets/book-a.js?v=' in page
     text = (folder / "_static" / "widgets" / "book-a.js").read_text(encoding="utf-8")
     assert json.loads(text.removeprefix("globalThis.vaeWidgetState = ").rstrip(";\n")) == {"state": {}}

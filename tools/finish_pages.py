@@ -39,6 +39,20 @@ POLICY = "; ".join(
     ]
 )
 DONE = "data-finished"
+# What the widgets of a page take, on a screen and on a phone 390 pixels wide; test_pages.py holds it against what comes.
+_HEIGHTS = {
+    "book/index": [("311px", "calc(min(46vw, 200px) + 72px)")],  # on the first screen: exact, on every phone
+    "book/derivation": [("615px", "660px")],
+    "book/kl-closed-form": [("670px", "845px")],
+    "book/reparameterization": [("751px", "877px")],
+    "book/mnist-results": [("541px", "753px"), ("715px", "1042px")],
+    "book/latent-explorer": [("612px", "808px")],
+    "book/exact-likelihood": [("586px", "977px")],
+    "book/which-beta": [("515px", "778px")],
+    "book/dimensions": [("822px", "1026px")],
+    "book/aggregate-posterior": [("509px", "992px")],
+    "book/conditional": [("512px", "622px")],
+}
 _FORMULA = re.compile(
     r'<(span|div) class="(?P<kind>(?:amsmath )?math) notranslate nohighlight"(?P<rest>[^>]*)>(?P<body>.*?)</\1>', re.DOTALL
 )
@@ -222,7 +236,13 @@ def with_widgets_apart(page: str, name: str, static: Path) -> str:
     file.write_text(text, encoding="utf-8")
     address = f"_static/widgets/{file.name}?v={hashlib.sha256(text.encode()).hexdigest()[:8]}"
     page = page[: state.start()] + page[state.end() :]
-    page = page.replace(_VIEW, f'<div class="widget-subarea vae-waiting"></div>{_VIEW}')
+    heights = iter(_HEIGHTS.get(name, ()))
+
+    def with_place(view: re.Match[str]) -> str:
+        wide, narrow = next(heights, ("600px", "850px"))
+        return f'<div class="widget-subarea vae-waiting" style="--wide: {wide}; --narrow: {narrow}"></div>{view[0]}'
+
+    page = re.sub(re.escape(_VIEW), with_place, page)
     return page.replace("<html ", f'<html data-widgets="{address}" ', 1)
 
 

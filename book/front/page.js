@@ -45,8 +45,10 @@
     const style = document.createElement("link");
     style.rel = "stylesheet";
     style.href = `${root}_static/vendor/widgets.css`;
+    const styled = new Promise((resolve) => (style.onload = style.onerror = resolve)); // or sliders would come twice as high
     document.head.append(style);
     await load(document.documentElement.dataset.widgets);
+    await styled;
     await load("_static/vendor/widgets.js");
   };
 

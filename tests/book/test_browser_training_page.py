@@ -184,7 +184,7 @@ def test_the_loss_falls_below_the_mean_image_and_the_page_stays_responsive(
     assert canvas.evaluate(AS_PICTURE) != before
     assert loss(page) < mean_image
     # what is read aloud comes every eight seconds
-    page.wait_for_function("() => document.querySelector('.vae-said').innerText.includes('nats per image')")
+    page.wait_for_function("() => document.querySelector('.vae-unseen[role=status]').innerText.includes('nats per image')")
 
 
 def test_it_pauses_steps_and_goes_on(page: Page) -> None:

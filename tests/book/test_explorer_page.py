@@ -58,7 +58,7 @@ def close_panels(page: Page) -> None:
         button.click()
 
 
-def open_panel(page: Page, name: str) -> Locator:
+def open_panel(page: Page | Locator, name: str) -> Locator:
     page.locator(".vae-explorer-tabs").get_by_role("button", name=name).click()
     return page.get_by_role("region", name=name)
 
@@ -559,6 +559,34 @@ def test_two_explorers_on_a_page_keep_apart(harness: Page) -> None:
     assert boxes.nth(1).locator(".vae-explorer-digit").evaluate(AS_PICTURE) == before
     assert boxes.nth(1).get_by_role("radio").count() == 0
     assert harness.evaluate("models.map((model) => model.get('z0'))")[1] == canvas_state()[0]["plain"]["z0"]
+
+
+REMEMBERED = "decoder ? likelihoodOf(decoder).remembered.size : 0"  # points that a ledger's worker has decoded
+PLANE = 49**2 + 65**2 - 33**2  # points of the two coarsest lattices, of which some are the same
+
+
+def test_the_plane_is_decoded_before_the_ledger_is_opened(harness: Page) -> None:
+    harness.evaluate("window.shown = [makeModel(), makeModel()].map(show)")
+    tabs = harness.locator(".vae-explorer-tabs")
+    harness.locator(".vae-explorer-map").first.click()
+    harness.wait_for_timeout(FRAME)
+    assert harness.workers == [], "a worker that no panel needs yet"
+    with harness.expect_worker() as started:
+        tabs.first.hover()
+    worker = started.value
+    for _ in range(SUMMED // 200):
+        if (remembered := worker.evaluate(REMEMBERED)) >= PLANE:
+            break
+        harness.wait_for_timeout(200)
+    assert remembered == PLANE
+    assert shown_sums(open_panel(harness.locator(".vae-widget-box").first, "Ledger"))[1][4] > 0
+    assert harness.workers == [worker], "the ledger's worker is the one that was prepared"
+    assert worker.evaluate(REMEMBERED) < 1.2 * PLANE, "the plane was decoded again"
+    with harness.expect_worker():  # of the other explorer, by keyboard
+        tabs.nth(1).get_by_role("button").first.focus()
+    harness.evaluate("shown.forEach(({ stop }) => stop())")
+    harness.wait_for_timeout(FRAME)
+    assert harness.workers == []
 
 
 def test_twenty_runs_leave_nothing_behind(harness: Page) -> None:

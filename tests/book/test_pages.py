@@ -13,7 +13,7 @@ import notebooks
 import numpy as np
 import pytest
 from conftest import HTML, ROOT, Watched, violations, widget_state
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Route
 
 import vae_lib
 
@@ -175,6 +175,48 @@ def test_every_page_is_clean_accessible_and_light(watched: Watched, site: str, n
         move_every_slider(page)
     assert faults == []
     assert_clean(watched)
+
+
+# what is kept free until a page's widgets come, and what they take: an empty copy of the place stands in for a moment
+HEIGHTS = """() => [...document.querySelectorAll(".vae-waiting")].map((place) => {
+  const empty = place.cloneNode(false);
+  place.after(empty);
+  const heights = [empty.offsetHeight, place.firstElementChild.offsetHeight];
+  empty.remove();
+  return heights;
+})"""
+
+
+@pytest.mark.parametrize("name", WITH_WIDGETS)
+def test_the_room_that_is_kept_for_a_widget_is_what_it_takes(watched: Watched, site: str, name: str) -> None:
+    """Else the text below moves as it comes; if this fails, put what it takes into the table of tools/finish_pages.py."""
+    page = watched.open(f"{site}/{name}")
+    found = page.evaluate(HEIGHTS)
+    assert found
+    for kept, taken in found:
+        assert kept == pytest.approx(taken, abs=2 if name == "book/index.html" else 20), found
+
+
+@pytest.mark.parametrize(("width", "height"), [(1350, 940), (390, 844)])
+def test_nothing_moves_as_the_first_pages_widget_comes(chromium: Browser, site: str, width: int, height: int) -> None:
+    """However late its style sheet is; a key would excuse what moves, and so none is pressed."""
+    context = chromium.new_context(viewport={"width": width, "height": height})
+    watched = Watched(context, site)
+    page = watched.page
+    held: list[Route] = []
+    page.route("**/vendor/widgets.css", lambda route: held.append(route))
+    page.goto(f"{site}/book/index.html")
+    while not held:
+        page.wait_for_timeout(100)
+    page.evaluate("seen.shift = 0")
+    page.wait_for_timeout(1500)  # for the widget to come without its style, if it does
+    held[0].continue_()
+    page.locator(".vae-widget canvas").wait_for(timeout=30_000)
+    page.locator(".noUi-handle").wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate("seen.shift") < 0.001
+    assert watched.troubles == []
+    context.close()
 
 
 def test_the_books_address_leads_to_its_first_page(chromium: Browser, site: str) -> None:

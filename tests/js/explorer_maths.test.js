@@ -106,6 +106,19 @@ test("another image, and the first again: nothing is carried over; and no q move
   assert.deepEqual(ledger(network, a, [0, 0], [0, 0]), first);
 });
 
+test("one hidden layer, of which only what changes is decoded anew, gives what the same network gives as two", () => {
+  const one = decoder(2, 40, 3);
+  const identity = Array.from({ length: 24 * 24 }, (_, k) => (k % 25 === 0 ? 1 : 0));
+  const two = [one[0], layer(24, 24, "relu", identity, new Array(24).fill(0)), one[1]];
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  for (const mu of [[0.4, -0.3], [-5, 5], [0.4, -0.3]]) { // near, far, and back
+    const [ours, anew] = [one, two].map((network) => ledger(network, x, mu, [-2, -1.5]));
+    for (const name of ["reconstruction", "elbo", "logPx", "gap"]) near(ours[name], anew[name], 1e-4);
+    assert.deepEqual(ours.grid, anew.grid);
+    ours.posterior.forEach((value, k) => near(value, anew.posterior[k], 1e-4));
+  }
+});
+
 test("one dimension: log p(x) but no plane; beyond two neither, but an ELBO", () => {
   const x = Float32Array.from({ length: 30 }, (_, k) => k % 2);
   const line = decoder(1, 30, 2);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { contourLevels, gaussianAt, klToPosterior, regions, unpackWindows, weights } from "../../vae_lib/widgets/posterior_gap_maths.js";
+import { contourLevels, gaussianAt, klToPosterior, refined, regions, unpackWindows, weights } from "../../vae_lib/widgets/posterior_gap_maths.js";
 
 const close = (one, other, by = 1e-6) => assert.ok(Math.abs(one - other) <= by, `${one} is not ${other} ± ${by}`);
 
@@ -43,6 +43,23 @@ test("the regions of a Gaussian are ellipses of the radii of the χ² distributi
   const inside = regions(window, contourLevels(window, masses));
   const area = inside.filter((n) => n >= 3).length * window.step ** 2;
   close(area, Math.PI * 2 * Math.log(2) * Math.exp(-2.5), 0.01);
+});
+
+test("finer cells cover the same part of the plane, and hold the density that stands there", () => {
+  const coarse = gaussianWindow([0.1, -0.2], [-3, -2.5], 0.2, 20); // a standard deviation is about one of its cells
+  const narrow = { ...coarse, rows: 15, logDensity: coarse.logDensity.filter((_, k) => k % 20 < 15) };
+  const fine = refined(narrow, 100);
+  assert.deepEqual([fine.columns, fine.rows], [100, 75]);
+  for (const [start, count] of [["left", "columns"], ["bottom", "rows"]]) {
+    close(fine[start] - fine.step / 2, narrow[start] - narrow.step / 2, 1e-12);
+    close(fine[start] + (fine[count] - 0.5) * fine.step, narrow[start] + (narrow[count] - 0.5) * narrow.step, 1e-12);
+  }
+  const log = (z, m, l) => -0.5 * (Math.log(2 * Math.PI) + l + (z - m) ** 2 * Math.exp(-l));
+  for (const [a, b] of [[50, 40], [53, 37], [61, 30]]) {
+    const [z1, z2] = [fine.left + a * fine.step, fine.bottom + b * fine.step];
+    close(fine.logDensity[a * fine.rows + b], log(z1, 0.1, -3) + log(z2, -0.2, -2.5), 1e-4);
+  }
+  assert.deepEqual(refined(coarse, 20), coarse);
 });
 
 test("regions are laid out from the top, as a picture is", () => {

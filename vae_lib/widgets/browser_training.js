@@ -148,7 +148,7 @@ function render({ model, el }) {
   const controls = controlsIn(figure, model.get("noise"));
   const canvas = element("canvas", { role: "img", "aria-label": "Training in the browser, not begun" }, figure);
   const readout = element("p", { class: "vae-readout" }, figure);
-  const said = element("p", { class: "vae-said", role: "status" }, figure); // what screen readers say, now and then
+  const said = element("p", { class: "vae-unseen", role: "status" }, figure); // what screen readers say, now and then
   const scratch = document.createElement("canvas");
   const record = new LossRecord();
   const columns = model.get("quantiles").length;

@@ -1,4 +1,5 @@
 // The explorer's ledger: ELBO, log p(x) and the true posterior of one image, in nats, by quadrature in the browser; walks between images.
+import { cubicWeights, interpolate } from "./cubic.js";
 import { addRows, forward } from "./network.js";
 
 /** What the quadrature is held to; one object, so that it can travel to a worker. */
@@ -80,6 +81,42 @@ function standardPoints(dims) {
 }
 
 /**
+ * The logits of a decoder of the plane with one hidden layer: where the same hidden units are active, they are a plane over z,
+ * base + z₁ · first + z₂ · second. From one point to the next only the units that begin or cease to be active change it: a few
+ * for a neighbour, where to decode anew takes all that are active.
+ */
+class Facet {
+  constructor([{ inputs, outputs, kernel, bias }, last]) {
+    this.last = last;
+    this.active = new Uint8Array(outputs);
+    this.units = Array.from({ length: outputs }, (_, i) => [bias[i], kernel[i], kernel[(inputs - 1) * outputs + i]]);
+    this.base = Float64Array.from(last.bias);
+    [this.first, this.second, this.logits] = [0, 1, 2].map(() => new Float64Array(last.outputs));
+  }
+
+  /** Logits at z, where the hidden units have these values; the array that is returned is reused. */
+  at([x, y], values) {
+    const { base, first, second, logits } = this;
+    for (let i = 0; i < values.length; i++) if (values[i] > 0 !== this.active[i] > 0) this.turn(i);
+    for (let j = 0; j < logits.length; j++) logits[j] = base[j] + x * first[j] + y * second[j];
+    return logits;
+  }
+
+  /** Add a hidden unit that begins to be active, or take away one that ceases to be. */
+  turn(i) {
+    const { base, first, second, last: { outputs, kernel } } = this;
+    const sign = this.active[i] ? -1 : 1;
+    const [b, x, y] = this.units[i].map((weight) => sign * weight);
+    this.active[i] ^= 1;
+    for (let j = 0, k = i * outputs; j < outputs; j++, k++) {
+      base[j] += b * kernel[k];
+      first[j] += x * kernel[k];
+      second[j] += y * kernel[k];
+    }
+  }
+}
+
+/**
  * A decoder prepared for many log p(x|z): x·logits = hidden · (kernel x) + bias · x needs no logits, and what needs them, the
  * sum of softplus, depends on z alone and is remembered for points of the lattice.
  */
@@ -91,6 +128,7 @@ class Likelihood {
     this.dims = layers[0].inputs;
     this.points = standardPoints(this.dims);
     this.remembered = new Map();
+    this.facet = this.dims === 2 && layers.length === 2 && layers[0].activation === "relu" ? new Facet(layers) : null;
   }
 
   /** Set the image. */
@@ -113,7 +151,8 @@ class Likelihood {
     for (let i = 0; i < hidden.length; i++) value += hidden[i] * this.fit[i];
     let partition = key === null ? undefined : this.remembered.get(key);
     if (partition === undefined) {
-      partition = logPartition(forward([this.last], hidden));
+      partition = logPartition(this.facet ? this.facet.at(z, hidden) : forward([this.last], hidden));
+      partition = Math.round(partition * 2 ** 20) / 2 ** 20; // so that the way by which a facet has come here does not show
       if (this.remembered.size > LEDGER.kept) this.remembered.clear();
       if (key !== null) this.remembered.set(key, partition);
     }
@@ -215,7 +254,7 @@ function* fill(lattice, points) {
 function planePoints(lattice) {
   const reach = Math.round((lattice.level ? LEDGER.often : LEDGER.limit) / lattice.step);
   const axis = Array.from({ length: 2 * reach + 1 }, (_, i) => i - reach);
-  return lattice.likelihood.dims === 1 ? axis.map((i) => [i, 0]) : axis.flatMap((i) => axis.map((j) => [i, j]));
+  return lattice.likelihood.dims === 1 ? axis.map((i) => [i, 0]) : axis.flatMap((i) => axis.map((j) => [i, i % 2 ? -j : j]));
 }
 
 /** The points of a lattice around the code, wherever it lies. */
@@ -245,24 +284,6 @@ function* integrate(likelihood, mu) {
   return { lattice, logPx };
 }
 
-/** Four weights of the cubic through four equally spaced values (Catmull–Rom). */
-function cubicWeights(t) {
-  return [((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t].map((weight) => weight / 2);
-}
-
-/** Values between those of a square grid, `times` as many along each axis: what is drawn from them looks smooth. */
-function enlarge(values, n, times) {
-  const m = (n - 1) * times + 1;
-  const inside = (i) => Math.min(n - 1, Math.max(0, i));
-  const along = (read) => Float64Array.from({ length: m }, (_, k) => {
-    const i = Math.min(n - 2, Math.floor(k / times));
-    return cubicWeights(k / times - i).reduce((sum, weight, a) => sum + weight * read(inside(i + a - 1)), 0);
-  });
-  const rows = Array.from({ length: n }, (_, r) => along((c) => values[r * n + c]));
-  const columns = Array.from({ length: m }, (_, c) => along((r) => rows[r][c]));
-  return Float32Array.from({ length: m * m }, (_, k) => columns[k % m][Math.floor(k / m)]);
-}
-
 /** log p(z|x) on the square around the posterior's mass; what was too low to be evaluated gets the lowest value. */
 function posteriorGrid({ lattice, logPx }) {
   const kept = lattice.high(LEDGER.negligible);
@@ -277,7 +298,8 @@ function posteriorGrid({ lattice, logPx }) {
   }
   const times = Math.ceil(LEDGER.smooth / n);
   const grid = { x0: start[0] * lattice.step, y0: start[1] * lattice.step, step: lattice.step / times, n: (n - 1) * times + 1 };
-  return { posterior: enlarge(values, n, times), grid };
+  const places = Array.from({ length: grid.n }, (_, k) => k / times);
+  return { posterior: interpolate(values, [n, n], places, places), grid };
 }
 
 const likelihoods = new WeakMap();
@@ -335,8 +357,8 @@ export function ledger(decoder, x, mu, logVar) {
 /** What a worker has to know, as text: these functions and what they hold to, and a listener. */
 export function ledgerWorkerSource() {
   const parts = [
-    addRows, forward, logPartition, gaussianKL, gaussHermite, standardPoints, Likelihood, Lattice, fill, planePoints, nearCode,
-    integrate, cubicWeights, enlarge, posteriorGrid, likelihoodOf, prepareLedger, ledgerSteps, ledger,
+    addRows, forward, logPartition, gaussianKL, gaussHermite, standardPoints, Facet, Likelihood, Lattice, fill, planePoints, nearCode,
+    integrate, cubicWeights, interpolate, posteriorGrid, likelihoodOf, prepareLedger, ledgerSteps, ledger,
   ];
   return `
     const LEDGER = ${JSON.stringify(LEDGER)};

@@ -114,6 +114,7 @@ class Explorer {
     const tabs = element("div", { class: "vae-explorer-tabs", role: "group", "aria-label": "More to do" }, this.more);
     this.tabs = PANELS.map(([name, title]) => textButton(tabs, title, () => this.toggle(name), this.signal));
     this.tabs.forEach((tab) => tab.setAttribute("aria-expanded", "false"));
+    for (const event of ["pointerenter", "focusin"]) tabs.addEventListener(event, () => this.prepareLedger(), { signal: this.signal, once: true });
     this.picker = element("div", { class: "vae-explorer-picker", hidden: "" }, this.more);
     this.model.on("change:given", this.onGiven);
   }
@@ -167,9 +168,14 @@ class Explorer {
     this.update();
   }
 
+  /** A worker begins to decode the plane: not with the page, which has to be light, but before the reader asks for a ledger. */
+  prepareLedger() {
+    this.ledgers ??= makeLedgerWorker(this.data.layers);
+  }
+
   #buildPanel(name, title, Panel, i) {
     const box = element("div", { class: `vae-explorer-panel vae-explorer-${name}`, role: "region", "aria-label": title }, this.more);
-    if (name === "ledger") this.ledgers = makeLedgerWorker(this.data.layers);
+    if (name === "ledger") this.prepareLedger();
     this.panels[name] = new Panel(box, this);
     this.panels[name].box = box;
   }

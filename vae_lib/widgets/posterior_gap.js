@@ -1,10 +1,11 @@
 // The posterior gap: a real image's posterior, the Gaussian that stands in for it, and the nats that this costs.
 import { Axes, legend, show } from "./kit.js";
 import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels, readOrSay } from "./panels.js";
-import { contourLevels, gaussianAt, klToPosterior, regions, unpackWindows } from "./posterior_gap_maths.js";
+import { contourLevels, gaussianAt, klToPosterior, refined, regions, unpackWindows } from "./posterior_gap_maths.js";
 
 const MASSES = [0.5, 0.9, 0.99];
 const WIDE = 520;
+const FINE = 240; // cells along a side of the drawn posterior, at least
 const BEYOND = 1.5; // 0 is the encoder’s q, 1 the best
 const SHARES = Array.from({ length: 46 }, (_, i) => (i * BEYOND) / 45);
 const DASHED = [6, 4];
@@ -28,7 +29,6 @@ function readImages(model) {
       logPx: model.get("log_px")[i],
       best: klToPosterior(window, to),
       curve: SHARES.map((share) => klToPosterior(window, gaussianAt(from, to, share))),
-      regions: regions(window, contourLevels(window, MASSES)),
       pictures: [0, 1, 2].map((k) => bytes.subarray((3 * i + k) * size, (3 * i + k + 1) * size)),
       shape,
     };
@@ -48,12 +48,20 @@ function title(context, text, x, y, ink) {
   context.fillText(text, x, y);
 }
 
-function paintRegions(context, box, { window, regions: inside }, scratch) {
-  scratch.width = window.columns;
-  scratch.height = window.rows;
+/** The posterior's regions in finer cells than those that are integrated over; made when the image is first shown. */
+function inFineCells({ window }) {
+  const fine = refined(window, FINE);
+  const inside = regions(fine, contourLevels(fine, MASSES));
   const rgba = new Uint8ClampedArray(4 * inside.length);
   for (let i = 0; i < inside.length; i++) rgba.set([231, 99, 0, inside[i] ? 40 + 60 * inside[i] : 0], 4 * i);
-  scratch.getContext("2d").putImageData(new ImageData(rgba, window.columns, window.rows), 0, 0);
+  return new ImageData(rgba, fine.columns, fine.rows);
+}
+
+function paintRegions(context, box, image, scratch) {
+  image.regions ??= inFineCells(image);
+  scratch.width = image.regions.width;
+  scratch.height = image.regions.height;
+  scratch.getContext("2d").putImageData(image.regions, 0, 0);
   context.imageSmoothingEnabled = true;
   context.drawImage(scratch, box.x, box.y, box.width, box.height);
 }

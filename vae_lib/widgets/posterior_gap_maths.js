@@ -1,4 +1,5 @@
 // What the posterior gap computes: a Gaussian's divergence from a posterior that is known on a grid. No page, no widget.
+import { interpolate } from "./cubic.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 
@@ -14,6 +15,22 @@ export function unpackWindows(windows, step, view) {
     for (let i = 0; i < logDensity.length; i++, at += 4) logDensity[i] = view.getFloat32(at, true);
     return { ...window, step, logDensity }; // [a * rows + b] is at z = (left + a step, bottom + b step)
   });
+}
+
+/** The same part of the plane in finer cells, `least` or more along its longer side, for a picture of a posterior narrow beside the grid. */
+export function refined({ left, bottom, columns, rows, step, logDensity }, least) {
+  const times = Math.ceil(least / Math.max(columns, rows));
+  const fine = step / times;
+  const places = (n) => Array.from({ length: n * times }, (_, k) => (k + 0.5) / times - 0.5);
+  const shift = (fine - step) / 2; // from the middle of a cell to that of the first in it
+  return {
+    left: left + shift,
+    bottom: bottom + shift,
+    columns: columns * times,
+    rows: rows * times,
+    step: fine,
+    logDensity: interpolate(logDensity, [columns, rows], places(columns), places(rows)),
+  };
 }
 
 /** Shares of a Gaussian at equally spaced points. */
