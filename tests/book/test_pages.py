@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browser as browser_tool
 import notebooks
 import numpy as np
 import pytest
 from conftest import HTML, ROOT, Watched, violations, widget_state
-from playwright.sync_api import Browser, Locator, Page, Route
+from playwright.sync_api import Browser, Locator, Page, Playwright, Route
 
 import vae_lib
 
@@ -217,6 +218,21 @@ def test_nothing_moves_as_the_first_pages_widget_comes(chromium: Browser, site: 
     assert page.evaluate("seen.shift") < 0.001
     assert watched.troubles == []
     context.close()
+
+
+def test_a_scroll_bar_that_appears_moves_nothing(playwright: Playwright, site: str) -> None:
+    """As it does while a long page comes; other tests see none, for Chromium hides it where nobody sits."""
+    options = {"executable_path": browser_tool.find(), "args": browser_tool.arguments()}
+    browser = playwright.chromium.launch(**options, ignore_default_args=["--hide-scrollbars"])
+    page = browser.new_page(viewport={"width": 1350, "height": 940})
+    page.goto(f"{site}/book/index.html")
+    assert page.evaluate("innerWidth - document.documentElement.clientWidth") > 0, "the scroll bar takes no room here"
+    left = "document.querySelector('main').getBoundingClientRect().x"
+    with_bar = page.evaluate(left)
+    page.set_viewport_size({"width": 1350, "height": 8000})
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), "the page still scrolls"
+    assert page.evaluate(left) == with_bar
+    browser.close()
 
 
 def test_the_books_address_leads_to_its_first_page(chromium: Browser, site: str) -> None:
