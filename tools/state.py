@@ -35,7 +35,8 @@ def key(root: Path = ROOT) -> str:
     total = hashlib.sha256(f"{root} {platform.python_version()}".encode())
     names = ["_config.yml", "_toc.yml", "requirements.txt", "package-lock.json"]
     # pages name their style sheets and scripts by the hash of what is in them
-    for path in [*(root / name for name in names), *sorted((root / "tools").glob("*.py")), *sorted((root / "book/front").glob("*"))]:
+    folders = [*sorted((root / "tools").glob("*.py")), *sorted((root / "book" / "front").glob("*"))]
+    for path in [*(root / name for name in names), *folders]:
         total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()
 

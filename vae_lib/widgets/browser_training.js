@@ -1,4 +1,5 @@
 // Training in the browser: what the worker has learned is painted, and what the reader wants is passed on to it.
+import { onPaper } from "./contrast.js";
 import { Axes, element, keepPainted, legend, sharpContext, show, themeOf } from "./kit.js";
 import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth, readOrSay } from "./panels.js";
 import { mosaic } from "./training_scrubber_maths.js";
@@ -195,7 +196,7 @@ function render({ model, el }) {
     nameButtons();
     if (!picture || !landmarks) return;
     const context = sharpContext(canvas, width, place.height);
-    if (fresh || !glyphs) glyphs = glyphsOf(model.get("colors"), theme.paper);
+    if (fresh || !glyphs) glyphs = glyphsOf(onPaper(model.get("colors"), theme.paper), theme.paper);
     drawMap(context, place.map, picture, setup.labels, glyphs, theme);
     drawDecoded(context, place.decoded, picture.levels, setup.shape, columns, scratch, theme.ink);
     drawLoss(context, place.loss, record, landmarks, settingsOf(model), theme.ink);

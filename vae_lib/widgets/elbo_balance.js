@@ -92,11 +92,11 @@ function paintBars(context, width, world, { elbo, gap, fit, klPrior }, ink) {
 
 function sentences(world, { mu, logVar, gradient, gap, elbo, fit, klPrior }) {
   // + 0: there is no minus zero at the top
-  const steep = gradient.map((value) => show(Math.round(1000 * value) / 1000 + 0, 3)).join(", ");
+  const steep = gradient.map((value) => show(Math.round(1000 * value) / 1000 + 0, 3));
   return [
-    `q: μ = ${show(mu)}, log σ² = ${show(logVar)}. Slope of the ELBO in the two: (${steep}).`,
-    `log p(x) = ${show(world.logPx, 3)} nats = ELBO ${show(elbo, 3)} + KL(q‖posterior) ${show(gap, 3)}.`,
-    `ELBO = E[log p(x|z)] ${show(fit, 3)} − KL(q‖prior) ${show(klPrior, 3)}.`,
+    `q: μ = ${show(mu)}, log σ² = ${show(logVar)}. Slope of the ELBO: ${steep[0]} in μ, ${steep[1]} in log σ².`,
+    `ELBO (${show(elbo, 3)}) + KL(q‖posterior) (${show(gap, 3)}) = log p(x) = ${show(world.logPx, 3)} nats.`,
+    `ELBO = E[log p(x|z)] (${show(fit, 3)}) − KL(q‖prior) (${show(klPrior, 3)}).`,
   ];
 }
 

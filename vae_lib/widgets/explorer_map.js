@@ -1,4 +1,5 @@
 // The explorer's map of the latent plane: layers painted once for each view, and over them, each frame, the point and q.
+import { onPaper } from "./contrast.js";
 import { element, sharpContext, show } from "./kit.js";
 import { BLUE, ORANGE } from "./panels.js";
 import { View, aggregateDensity } from "./map_maths.js";
@@ -484,7 +485,7 @@ export class LatentMap {
       context.imageSmoothingEnabled = view.side < TILES * data.shape[1];
       context.drawImage(this.mosaic.canvas, 0, 0, view.side, view.side);
     }
-    if (this.layer === "codes") drawCodes(context, data, view);
+    if (this.layer === "codes") drawCodes(context, { ...data, colors: onPaper(data.colors, theme.paper) }, view);
     if (this.layer === "certainty") drawCertainty(context, data, view);
     if (this.layer === "density") {
       drawShades(context, densityOnMap(data, view), DENSITY_CELLS, view, dark);
@@ -501,7 +502,7 @@ export class LatentMap {
     context.font = "13px sans-serif";
     context.fillStyle = theme.ink;
     this.data.names.forEach(([digit], i) => {
-      drawSymbol(context, digit, i * apart + 8, 9, 5, this.data.colors[digit]);
+      drawSymbol(context, digit, i * apart + 8, 9, 5, onPaper(this.data.colors, theme.paper)[digit]);
       context.fillText(String(digit), i * apart + 18, 14);
     });
   }

@@ -35,12 +35,17 @@ function paintTarget(context, place, points, ink) {
   axes.frame({ title: "f(z) = z²/4 + sin 2z and its slopes" });
 }
 
+/** How far apart two numbers of one row have to be, lest 2 and 1 read as 21. */
+function apartFor(positions) {
+  return positions.length > 9 ? 20 : 13;
+}
+
 /** Names in rows, below a line or, with direction −1, above it. */
 function paintNames(context, positions, y, direction, ink) {
   context.fillStyle = ink;
   context.font = "12px sans-serif";
   context.textAlign = "center";
-  labelRows(positions, positions.length > 9 ? 14 : 9, 3).forEach((row, i) => {
+  labelRows(positions, apartFor(positions), 3).forEach((row, i) => {
     if (row >= 0) context.fillText(String(i + 1), positions[i], y + direction * (12 + 12 * row) + (direction > 0 ? 3 : 6));
   });
 }
@@ -73,7 +78,11 @@ function paintMap(context, { x, y, width, height }, eps, points, ink) {
   });
   context.restore();
   paintNames(context, eps.map(px), bottom + 8, 1, ink);
-  const shown = points.map((point) => (Math.abs(point) <= Z_LIMIT ? px(point) : Infinity));
+  const apart = apartFor(points);
+  const shown = points.map(px).map((at, i, all) => { // a disc has its number only where it stands alone
+    const alone = all.every((other, j) => j === i || Math.abs(other - at) >= apart);
+    return alone && Math.abs(points[i]) <= Z_LIMIT ? at : Infinity;
+  });
   paintNames(context, shown, top - 8, -1, ink);
   context.font = "bold 13px sans-serif";
   context.textAlign = "right";

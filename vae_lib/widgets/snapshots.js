@@ -1,4 +1,5 @@
 // Recorded snapshots of a model, drawn: codes of images on the latent plane, and images decoded from fixed points.
+import { onPaper } from "./contrast.js";
 import { Axes } from "./kit.js";
 import { blend, mosaic, unpackCodes } from "./training_scrubber_maths.js";
 
@@ -36,8 +37,9 @@ export function drawPlane(context, box, record, now, { codes, colors, limit, ink
   context.rect(box.x, box.y, box.width, box.height);
   context.clip();
   context.globalAlpha = 0.65;
+  const shown = onPaper(colors, paper);
   for (let i = 0; i < record.points; i++) {
-    context.fillStyle = colors[record.labels[i] % colors.length];
+    context.fillStyle = shown[record.labels[i] % shown.length];
     context.fillRect(axes.px(codes[2 * i]) - 1.4, axes.py(codes[2 * i + 1]) - 1.4, 2.8, 2.8);
   }
   context.globalAlpha = 0.5;
