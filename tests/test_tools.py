@@ -25,6 +25,7 @@ import build  # noqa: E402
 import environments  # noqa: E402
 import notebooks  # noqa: E402
 import release  # noqa: E402
+import state  # noqa: E402
 
 PLACEHOLDER = "OWNER" + "_NOT_SET"
 Usage = namedtuple("Usage", "total used free")
@@ -60,6 +61,18 @@ def test_a_failing_step_shows_its_output_and_how_to_go_on(capsys: pytest.Capture
     with pytest.raises(SystemExit, match=r"counting failed with exit code 3.*Run make again"):
         bootstrap.run("counting", [sys.executable, "-c", "print('one, two'); raise SystemExit(3)"])
     assert "one, two" in capsys.readouterr().out
+
+
+def test_a_changed_style_sheet_makes_pages_stale(tmp_path: Path) -> None:
+    for name in ("_config.yml", "_toc.yml", "requirements.txt", "package-lock.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "book" / "front").mkdir(parents=True)
+    style = tmp_path / "book" / "front" / "book.css"
+    style.write_text("a {}")
+    before = state.key(tmp_path)
+    assert state.key(tmp_path) == before
+    style.write_text("b {}")
+    assert state.key(tmp_path) != before
 
 
 def test_a_missing_browser_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
