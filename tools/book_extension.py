@@ -116,7 +116,10 @@ def short_type(annotation: str, names: Mapping[str, Any]) -> str:
 
 
 def name_types(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
-    """Put the types of arguments into a docstring, once for those that share a line, and link what it returns."""
+    """Put the types of arguments into a docstring, once for those that share a line, and link what it returns.
+
+    A type that the docstring gives itself, as it has to where an annotation is Any, stays.
+    """
     if what not in ("class", "function", "method"):
         return
     library = sys.modules["vae_lib"]
@@ -129,7 +132,7 @@ def name_types(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, l
             section = line
         elif not line or line.startswith((" ", "---")):
             continue
-        elif section == "Parameters":
+        elif section == "Parameters" and " : " not in line:
             found = {types.get(name, "") for name in line.split(", ")}
             lines[i] += f" : {found.pop()}" if len(found) == 1 and found != {""} else ""
         elif section == "Returns" and line in library.__all__:

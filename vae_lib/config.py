@@ -34,19 +34,21 @@ class TrainConfig:
     seed
         Seeds the weights, the order of the images and the noise; 0 ≤ seed < 2³¹.
     classes
-        Number of labels of a conditional VAE, whose encoder and decoder are given the label as well (Sohn et al. 2015); 0 for
-        a VAE without labels.
+        Number of labels of a conditional VAE, whose encoder and decoder are given the label as well (Sohn et al. 2015), ≥ 0; 0
+        for a VAE without labels.
     activation
-        Of the hidden layers: "relu", or "tanh" as in Kingma and Welling 2013 and Burda et al. 2015.
+        Of the hidden layers: ``"relu"``, or ``"tanh"`` as in Kingma and Welling 2013 and Burda et al. 2015.
     binarize
-        "dynamic" trains on pixels drawn anew in each step, with the grey value as their mean (Burda et al. 2015, in their code).
+        ``"dynamic"`` trains on pixels drawn anew in each step, with the grey value as their mean (Burda et al. 2015, in their
+        code); ``"none"`` on the images as they are.
     kl_warmup
-        Epochs in which the weight of the KL term rises in a straight line from 0 to `beta`; 0 for none (Bowman et al. 2016).
+        Epochs in which the weight of the KL term rises in a straight line from 0 to `beta`, ≥ 0; 0 for none (Bowman et al.
+        2016).
     free_bits
-        Nats of KL that each latent dimension has for free: below them its KL is not pushed down any more; 0 for none (Kingma et
-        al. 2016; here each dimension is a group, and the mean is over the batch).
+        Nats of KL that each latent dimension has for free: below them its KL is not pushed down any more; ≥ 0; 0 for none (Kingma
+        et al. 2016; here each dimension is a group, and the mean is over the batch).
     learning_rate_end
-        The step size of the last epoch, to which it falls from epoch to epoch by the same factor; None keeps it as it is.
+        The step size of the last epoch, > 0, to which it changes from epoch to epoch by the same factor; None keeps it as it is.
 
     Raises
     ------
@@ -92,7 +94,25 @@ class TrainConfig:
         _check_choice("binarize", self.binarize, get_args(Binarization))
 
     def replace(self, **changes: Any) -> TrainConfig:
-        """Return a copy with some values changed, checked like a new one."""
+        """Return a copy with some values changed, checked like a new one.
+
+        Parameters
+        ----------
+        **changes
+            The new values, by their names.
+
+        Returns
+        -------
+        TrainConfig
+            The copy; the original stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If a value is of the wrong type or out of its range.
+        TypeError
+            If there is no parameter of that name.
+        """
         return dataclasses.replace(self, **changes)
 
 

@@ -34,7 +34,7 @@ _DOWNLOAD_TIMEOUT_S = 30
 
 
 class DataError(ValueError):
-    """Data that is missing, damaged or of the wrong form; says what was expected, what came and what to do."""
+    """Data that is missing, damaged or of the wrong form: a `ValueError` that says what was expected, what came, what to do."""
 
 
 class _MnistUnreachableError(DataError):
@@ -57,6 +57,11 @@ class Dataset:
         Whether these are the real 60,000 + 10,000 images of MNIST.
     epochs
         Passes through `x_train` that train the post's network well: the post's 10 for MNIST, more for less data.
+
+    Raises
+    ------
+    DataError
+        If images are not rows, or there is not one label for each image.
     """
 
     x_train: NDArray[np.float32] = field(repr=False)
@@ -100,13 +105,14 @@ class Dataset:
 def load_mnist(path: str | os.PathLike[str] | None = None, *, fallback: bool = False) -> Dataset:
     """Load MNIST and verify its content.
 
-    The first of these that is there is used, and is an error if it is damaged: `path`; the file named by the
-    environment variable VAE_LIB_MNIST; Keras's cache; Keras's download, which is then kept in Keras's cache.
+    The first of these that is given or there is used: `path`; the file named by the environment variable VAE_LIB_MNIST; the file
+    in Keras's cache; a download, which is then kept in that cache. If that file is damaged, or is named and missing, it is an
+    error: the next is not tried.
 
     Parameters
     ----------
     path
-        An .npz file with the keys of Keras's: x_train, y_train, x_test, y_test.
+        An .npz file with the same arrays as Keras's: x_train, y_train, x_test, y_test.
     fallback
         If MNIST must be downloaded and cannot be, return `load_digits()` with a warning. `Dataset.source` and
         `Dataset.is_mnist` tell; a damaged file is still an error.
@@ -184,11 +190,11 @@ def binarize(
     x
         Grey values in [0, 1], any shape.
     mode
-        "none" leaves them grey; "threshold" makes 1 of what is at least 0.5; "static" draws each pixel once from a
-        Bernoulli with the grey value as its mean, the same draw for the same integer seed; "dynamic" is the same draw
+        ``"none"`` leaves them grey; ``"threshold"`` makes 1 of what is at least 0.5; ``"static"`` draws each pixel once from a
+        Bernoulli with the grey value as its mean, the same draw for the same integer seed; ``"dynamic"`` is the same draw
         from a `numpy.random.Generator` that goes on, so that each call, and each epoch, sees another.
     seed
-        An integer for "static"; for "dynamic" a Generator.
+        An integer for ``"static"``; for ``"dynamic"`` a Generator.
 
     Returns
     -------

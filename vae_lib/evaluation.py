@@ -132,7 +132,7 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, samples: int =
 def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, seed: int = 0) -> Floats:
     """Estimate the importance-weighted bound on log p(x): log of the mean of k weights p(x, z) / q(z|x), z drawn from q(z|x).
 
-    For k = 1 its expectation is the ELBO; with k it rises towards log p(x).
+    For k = 1 its expectation is the ELBO; as k grows, it rises towards log p(x).
 
     Parameters
     ----------
@@ -185,7 +185,8 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     Parameters
     ----------
     vae
-        A trained model with one or two latent dimensions.
+        A trained model with one or two latent dimensions that is not conditional; of a conditional one, give
+        ``with_label(vae, label)`` and the images with that label.
     x
         Images, (images, input_dim), values in [0, 1].
     tol
@@ -199,7 +200,8 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     Raises
     ------
     ValueError
-        If `x` has the wrong form, there are more than two latent dimensions, `tol` is not positive or is not reached.
+        If `x` has the wrong form, the model is conditional, diverged or has more than two latent dimensions, or `tol` is not
+        positive or is not reached.
 
     References
     ----------
@@ -233,7 +235,8 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     Parameters
     ----------
     vae
-        A trained model with one or two latent dimensions.
+        A trained model with one or two latent dimensions that is not conditional; of a conditional one, give
+        ``with_label(vae, label)`` and the images with that label.
     x
         Images, (images, input_dim), values in [0, 1]; the result takes 4 · images · points ** latent_dim bytes.
     points
@@ -249,7 +252,8 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     Raises
     ------
     ValueError
-        If `x` has the wrong form, there are more than two latent dimensions, `points` is below 2 or `limit` not positive.
+        If `x` has the wrong form, the model is conditional or has more than two latent dimensions, `points` is below 2 or
+        `limit` not positive.
 
     References
     ----------
@@ -398,7 +402,7 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, thresh
     Returns
     -------
     ActiveUnits
-        The number of them and the variances, (latent_dim,).
+        The number of active dimensions and the variance of each, (latent_dim,).
 
     Raises
     ------

@@ -16,8 +16,8 @@ def check_answer(
 
     Parameters
     ----------
-    answer
-        What the reader found; `...` as long as there is none.
+    answer : number or array
+        What the reader found; ``...`` (three dots) as long as there is no answer.
     expected
         The right number or array.
     mistakes

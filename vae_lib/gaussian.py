@@ -22,7 +22,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, *, per_dim: bool = False) -> Tensor
     mu, log_var
         Mean and log-variance, (batch, latent_dim).
     per_dim
-        Whether to leave the KL of each dimension apart.
+        Whether to return the KL of each dimension instead of their sum.
 
     Returns
     -------

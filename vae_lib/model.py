@@ -50,6 +50,7 @@ class VAE(keras.Model):
 
     An ordinary Keras model: `compile(optimizer)`, `fit(x)`, `evaluate(x)`, `predict(x)`, `summary()`, `save_weights(path)`.
     Its loss is the mean over the batch of reconstruction + beta · KL, nats per image; `reconstruction` and `kl` are its metrics.
+    In a conditional VAE, encoder and decoder take a pair, [x, y] and [z, y], with the one-hot label y (batch, classes).
 
     Parameters
     ----------
@@ -62,9 +63,8 @@ class VAE(keras.Model):
         Keras model, x (batch, input_dim) → [mu, log_var], each (batch, latent_dim).
     decoder
         Keras model, z (batch, latent_dim) → logits (batch, input_dim).
-        If the VAE is conditional, both take a pair, [x, y] and [z, y], with the one-hot label y (batch, classes).
     sampling
-        The layer between them.
+        The `Sampling` layer between encoder and decoder.
 
     References
     ----------
@@ -196,10 +196,10 @@ def build_vae(config: TrainConfig | None = None) -> VAE:
 
 
 def with_label(vae: VAE, label: int) -> VAE:
-    """Return the ordinary VAE that a conditional one is for one label: p(x|y) as a model of x alone.
+    """Turn a conditional VAE into the ordinary VAE that it is for one label: p(x|y) as a model of x alone.
 
-    The label's rows of the two first kernels are added to their biases, so that encoder and decoder are plain chains of Dense
-    layers, and everything that takes a VAE takes it.
+    The label's rows of the first kernels of encoder and decoder are added to their biases, so that both networks are plain chains
+    of Dense layers, and everything that takes a VAE takes the new one.
 
     Parameters
     ----------

@@ -13,15 +13,15 @@ class ElboTerms(NamedTuple):
     """The evidence lower bound of each image and the two costs that it is made of, nats, each (batch,)."""
 
     reconstruction: Tensor
-    """−E_q[log p(x|z)], the expected cross-entropy summed over pixels."""
+    """−E_q[log p(x|z)], the expected cross-entropy summed over pixels, or an estimate of it from samples of z."""
     kl: Tensor
     """KL[q(z|x) ‖ p(z)], summed over latent dimensions."""
     elbo: Tensor
-    """−reconstruction − kl, at most log p(x)."""
+    """−reconstruction − kl: at most log p(x) in expectation; an estimate from samples may lie above."""
 
 
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """Log-probability of pixels under independent Bernoullis: Σ x·logits − softplus(logits).
+    """Log-probability of pixels under independent Bernoullis: Σ (x·logits − softplus(logits)).
 
     Exact for any finite logit. For grey x in [0, 1] it is the negative cross-entropy, which is not a normalised likelihood.
 
@@ -114,7 +114,7 @@ def batch_loss(terms: ElboTerms, beta: Tensor, *, kl: Tensor = None) -> Tensor:
 def free_bits_kl(mu: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
     """KL with free bits: Σ over dimensions of the larger of `free_bits` and the dimension's mean KL over the batch.
 
-    A dimension whose mean KL is below has no gradient from here, so that nothing pushes it towards the prior.
+    A dimension whose mean KL lies below `free_bits` gets no gradient from this term, so nothing pushes it towards the prior.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def kl_weight(beta: float, step: Tensor, warmup_steps: int) -> Tensor:
     beta
         The weight after the warm-up.
     step
-        Gradient steps that were taken before this one.
+        Number of gradient steps taken before this one.
     warmup_steps
         Gradient steps of the warm-up; 0 for none.
 

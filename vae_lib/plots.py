@@ -1,4 +1,8 @@
-"""Figures: each function takes data and returns a new matplotlib figure. None calls plt.show() or changes global settings."""
+"""Functions that draw data.
+
+Each returns a new matplotlib figure, but for `posterior_and_q`, which draws into given axes, and two helpers, `digit_places` and
+`check_codes`. None calls plt.show() or changes global settings.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
 DIGIT_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
-"""The colour of each digit, here and in the widgets, safe for colour-blind readers (Petroff 2021, arXiv 2107.02270)."""
+"""A tuple of ten hexadecimal colours, one for each digit, here and in the widgets: safe for colour-blind readers (Petroff 2021,
+arXiv:2107.02270).
+"""
 
 
 class NotebookFigure(Figure):
@@ -93,7 +99,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, there is no image, or a value is not in [0, 1].
     """
     first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
     if first.shape != second.shape:
@@ -126,7 +132,7 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, `columns` does not divide the number of images, or a value is not in [0, 1].
     """
     pictures = _images(images, image_shape)
     if not isinstance(columns, int) or columns < 1 or len(pictures) % columns:
@@ -149,7 +155,7 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
     decoded
         Images of the grid, first row at the top: z₂ falls from row to row, z₁ grows along it, (side², pixels).
     quantiles
-        The values of z₁, and of z₂, on the grid, growing, (side,).
+        The values of z₁, and of z₂, on the grid, increasing, (side,).
     image_shape
         (height, width).
 
@@ -161,7 +167,7 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, there are not side² images, or a value is not in [0, 1].
     """
     values = np.asarray(quantiles, dtype=float)
     side, count = len(np.atleast_1d(values)), len(_images(decoded, image_shape))
@@ -180,7 +186,7 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
 
 
 def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None) -> NotebookFigure:
-    """Draw loss, reconstruction and KL over the epochs, beside figures that give them a meaning.
+    """Draw loss, reconstruction and KL over the epochs, with landmarks that give the numbers a meaning.
 
     Parameters
     ----------
@@ -254,7 +260,7 @@ def explorer_still(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, a code is not finite, a label is no digit, or a pixel is not in [0, 1].
     """
     points, digits = check_codes(codes, labels)
     place = np.asarray(z, dtype=float)
@@ -293,7 +299,7 @@ def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[t
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, a code is not finite, or a label is no digit.
     """
     points, digits = check_codes(codes, labels)
     names = np.unique(digits)
@@ -322,14 +328,14 @@ def check_codes(codes: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64
     Returns
     -------
     codes
-        Float64, all finite.
+        The codes, (images, ≥ 2), float64.
     labels
-        Whole numbers from 0 to 9.
+        The labels, (images,), int64.
 
     Raises
     ------
     ValueError
-        If they are of another form.
+        If the shapes do not fit, a code is not finite, or a label is not a whole number from 0 to 9.
     """
     points, digits = np.asarray(codes, dtype=float), np.asarray(labels)
     if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
@@ -368,7 +374,7 @@ def posterior_and_q(axes: Any, posterior: PosteriorGrid, image: int, mu: ArrayLi
 
     Parameters
     ----------
-    axes
+    axes : Axes
         Matplotlib axes.
     posterior
         From `posterior_on_grid` of a model with two latent dimensions.

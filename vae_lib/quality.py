@@ -26,7 +26,7 @@ class SampleQuality(NamedTuple):
     balance: float
     """Entropy of the classes over all images, nats; log(classes) if each is as frequent, 0 if there is but one."""
     frechet: float
-    """Fréchet distance from the reference images, in squared units of the classifier's features; 0 for equal moments."""
+    """Squared Fréchet distance from the reference images, ≥ 0, in squared units of the classifier's features."""
 
 
 def train_classifier(x: ArrayLike, labels: ArrayLike, *, classes: int = 10, epochs: int = 4, seed: int = 0) -> keras.Model:
@@ -39,7 +39,7 @@ def train_classifier(x: ArrayLike, labels: ArrayLike, *, classes: int = 10, epoc
     labels
         Their classes, (images,), whole numbers from 0 to classes − 1.
     classes
-        How many there are.
+        How many classes there are, ≥ 1.
     epochs
         Passes through the images, ≥ 1.
     seed
@@ -77,7 +77,8 @@ def train_classifier(x: ArrayLike, labels: ArrayLike, *, classes: int = 10, epoc
 def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayLike) -> SampleQuality:
     """Judge images by a classifier, against reference images.
 
-    Compare sets of one size only: with fewer images the Fréchet distance is larger, also between two halves of the same data.
+    Compare only sets of the same size: with fewer images the Fréchet distance is larger, even between two halves of the same
+    data.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayL
     images
         What is judged, such as decoded samples, (images, input_dim), values in [0, 1].
     reference
-        Real images, best such as the classifier was not trained on, (images, input_dim).
+        Real images, preferably ones that the classifier was not trained on, (images, input_dim), values in [0, 1].
 
     Returns
     -------
@@ -113,9 +114,10 @@ def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayL
 
 
 def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
-    """Compute the squared Fréchet distance between the Gaussians with the moments of two sets of points.
+    r"""Compute the squared Fréchet distance between the Gaussians with the moments of two sets of points.
 
-    ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance between them.
+    It is the sum of :math:`\lVert\mu_a-\mu_b\rVert^2` and :math:`\operatorname{tr}(\Sigma_a+\Sigma_b-2(\Sigma_a\Sigma_b)^{1/2})`:
+    the squared 2-Wasserstein distance between them.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     Returns
     -------
     float
-        The distance, ≥ 0, in squared units of the points.
+        The squared distance, ≥ 0, in squared units of the points.
 
     Raises
     ------

@@ -40,8 +40,8 @@ class Snapshot(NamedTuple):
 class TrainingRecorder(keras.callbacks.Callback):
     """A callback that keeps what the encoder and the decoder answer to the same questions while they learn.
 
-    It records before training and after each epoch, or after some eleven of them if there are more, at growing distances.
-    Give it to `train` or to Keras's `fit`; another training starts another record.
+    It records before training and after each epoch or, if there are more than eleven epochs, after at most eleven of them, at
+    growing distances. Give it to `train` or to Keras's `fit`; another training starts another record.
 
     Parameters
     ----------
@@ -134,7 +134,23 @@ class TrainingRecorder(keras.callbacks.Callback):
         self.snapshots.sort(key=lambda snapshot: snapshot.epoch)
 
     def z_of(self, latent_dim: int) -> NDArray[np.float32]:
-        """Return the points that are decoded for a latent space of this many dimensions, (points, latent_dim)."""
+        """Return the points that are decoded for a latent space of this many dimensions.
+
+        Parameters
+        ----------
+        latent_dim
+            Number of latent dimensions.
+
+        Returns
+        -------
+        ndarray
+            (points, latent_dim), float32.
+
+        Raises
+        ------
+        ValueError
+            If the given `z` have another number of coordinates, or none were given and there is only one latent dimension.
+        """
         if self._given_z is None:
             if latent_dim < 2:
                 raise ValueError(f"z: expected at least 2 latent dimensions, got {latent_dim}; give z, (points, {latent_dim})")

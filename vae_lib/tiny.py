@@ -109,12 +109,12 @@ class DiscreteWorld:
         Parameters
         ----------
         x
-            The name of an observation, or its place.
+            The name of an observation, or its index.
 
         Returns
         -------
         array
-            (latents,).
+            P(z|x), (latents,).
 
         Raises
         ------
@@ -133,14 +133,14 @@ class DiscreteWorld:
         Parameters
         ----------
         n
-            How often.
+            Number of draws.
         seed
-            The same seed, the same draws.
+            The same seed gives the same draws.
 
         Returns
         -------
         z, x
-            Places in `latents` and `observations`, (n,) each.
+            Indices in `latents` and `observations`, (n,) each.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class DiscreteWorld:
         q
             Any distribution over z, (latents,).
         x
-            The name of an observation, or its place.
+            The name of an observation, or its index.
 
         Returns
         -------
@@ -201,12 +201,12 @@ class DiscreteWorld:
         return max(0.0, _relative_entropy(self._checked_q("q", q), self._checked_q("p", p)))  # rounding may go below 0
 
     def index(self, x: str | int) -> int:
-        """Return the place of an observation that is given by its name, or by its place.
+        """Return the index of an observation that is given by its name, or by its index.
 
         Parameters
         ----------
         x
-            Name or place.
+            Name or index.
 
         Returns
         -------
@@ -357,9 +357,9 @@ class LinearGaussian:
         Parameters
         ----------
         n
-            How often.
+            Number of draws.
         seed
-            The same seed, the same draws.
+            The same seed gives the same draws.
 
         Returns
         -------

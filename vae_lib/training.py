@@ -26,15 +26,32 @@ _NARROW = 32  # columns
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on; the model keeps the weights of its last good epoch."""
+    """Training that cannot go on: a `RuntimeError`; the model keeps the weights of its last good epoch."""
 
 
 @dataclass
 class History:
-    """What `train` measured, one entry an epoch; all but `seconds` are nats per image.
+    """What `train` measured, one entry per epoch; all but `seconds` are nats per image.
 
     Training values are means over the epoch, while the weights moved; validation values come after it. Each uses one sample of
     z for an image. `loss` is reconstruction + beta · KL, also where a warm-up or free bits let another weight or KL be minimised.
+
+    Attributes
+    ----------
+    loss
+        reconstruction + beta · KL on the training images.
+    reconstruction
+        Its first part.
+    kl
+        Its second part, without beta.
+    val_loss
+        The loss on the validation images; this and the next two are empty if there are none.
+    val_reconstruction
+        Its first part.
+    val_kl
+        Its second part, without beta.
+    seconds
+        How long each epoch took, validation included.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -94,7 +111,8 @@ def train(
     Raises
     ------
     ValueError
-        If `vae` is no VAE, `x` or `validation` has the wrong form, or `config` the wrong sizes.
+        If `vae` is no VAE, `x` or `validation` has the wrong form, `config` the wrong sizes, labels are missing, superfluous or
+        out of range, or Keras does not run on TensorFlow (then use `compile` and `fit`).
     TrainingError
         If the loss or a weight is not a finite number any more; the weights are those of the last good epoch.
 

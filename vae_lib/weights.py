@@ -26,7 +26,7 @@ _SHIPPED = Path(__file__).parent / "pretrained"
 
 
 class WeightsError(ValueError):
-    """Weights that are damaged or do not fit; says what was expected, what came and what to do."""
+    """Weights that are damaged or do not fit: a `ValueError` that says what was expected, what came and what to do."""
 
 
 def save_weights(vae: VAE, path: str | os.PathLike[str], *, dtype: Literal["float32", "float16"] = "float32") -> Path:
@@ -37,9 +37,9 @@ def save_weights(vae: VAE, path: str | os.PathLike[str], *, dtype: Literal["floa
     vae
         The model.
     path
-        Where to; must end in .npz, in a folder that exists.
+        Where to write: a name that ends in .npz, in a folder that exists.
     dtype
-        "float16" halves the file, at a relative error of up to 2⁻¹¹ for each weight.
+        ``"float16"`` halves the file, at a relative error of up to 2⁻¹¹ for each weight.
 
     Returns
     -------
@@ -119,15 +119,23 @@ def pretrained(name: str) -> VAE:
     Parameters
     ----------
     name
-        All were trained on MNIST. "mnist-2d": the post's network after its 10 epochs; "mnist-5d", "mnist-10d", "mnist-20d" and
-        "mnist-50d": the same with more latent dimensions; "mnist-2d-beta-0.25", "mnist-2d-beta-0.5" and "mnist-2d-beta-4": the
-        same with another beta ("mnist-2d" has 1); "mnist-conditional": the same, given the label. "mnist-burda": the network of
-        Burda et al. 2015 with 50 latent dimensions, on dynamically binarised images. `pretrained_registry` tells more.
+        One of these, all trained on MNIST; `pretrained_registry` tells more.
+
+        - ``"mnist-2d"``: the post's network after its 10 epochs
+        - ``"mnist-5d"``: the same with 5 latent dimensions
+        - ``"mnist-10d"``: the same with 10 latent dimensions
+        - ``"mnist-20d"``: the same with 20 latent dimensions
+        - ``"mnist-50d"``: the same with 50 latent dimensions
+        - ``"mnist-2d-beta-0.25"``: as ``"mnist-2d"``, with beta 0.25 instead of 1
+        - ``"mnist-2d-beta-0.5"``: as ``"mnist-2d"``, with beta 0.5
+        - ``"mnist-2d-beta-4"``: as ``"mnist-2d"``, with beta 4
+        - ``"mnist-conditional"``: as ``"mnist-2d"``, given the label
+        - ``"mnist-burda"``: the network of Burda et al. 2015 with 50 latent dimensions, on dynamically binarised images
 
     Returns
     -------
     VAE
-        The trained model, weights rounded to float16, of most models to 7 significant bits.
+        The trained model. Its weights are rounded to float16, and further, to 7 significant bits.
 
     Raises
     ------
@@ -145,7 +153,18 @@ def pretrained(name: str) -> VAE:
 
 
 def pretrained_registry() -> dict[str, Any]:
-    """Return what is known of each shipped model: SHA-256 of its file, configuration, data, versions and metrics."""
+    """Return what is known of each shipped model.
+
+    Returns
+    -------
+    dict
+        For each model's name the SHA-256 of its file, configuration, data, metrics, seconds of training, and versions.
+
+    Raises
+    ------
+    WeightsError
+        If the list is missing or damaged.
+    """
     file = _SHIPPED / "registry.json"
     try:
         registry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

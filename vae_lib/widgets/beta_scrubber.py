@@ -37,7 +37,7 @@ class BetaScrubber(LinkedWidget):
 
     Parameters
     ----------
-    models
+    models : dict
         For each beta a model with two latent dimensions.
     x
         Images whose codes are shown and whose rate and distortion are measured, (images, input_dim).
@@ -49,7 +49,7 @@ class BetaScrubber(LinkedWidget):
     Raises
     ------
     ValueError
-        If there are fewer than two models, one has no plane, or images, labels or `beta` do not fit.
+        If there are fewer than two models, one does not have two latent dimensions, or images, labels or `beta` do not fit.
     """
 
     def __init__(self, models: Mapping[float, Any], x: ArrayLike, labels: ArrayLike, *, beta: float | None = None) -> None:

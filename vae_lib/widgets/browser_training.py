@@ -60,10 +60,17 @@ class BrowserTraining(LinkedWidget):
     labels
         The digit of each, (images,), for colours and shapes only.
     config
-        Hidden width, batch size, learning rate, beta and seed to start with. By default 64 hidden units, batches of 50, a
-        learning rate of 0.005, beta 1, seed 0.
+        Hidden width, batch size, learning rate, beta and seed to start with; of its other values the browser uses none. It has
+        to have the shrunk images' `input_dim`, two latent dimensions, one hidden layer, a batch of at most all images, a learning
+        rate from 0.0001 to 0.3, and a beta from 0 to 10. By default 64 hidden units, batches of 50, a learning rate of 0.005,
+        beta 1, seed 0.
     shrink
         Each square of shrink × shrink pixels becomes one, its mean: 2 makes 14×14 of 28×28 images, and a step four times as fast.
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong form; says what was expected.
 
     Attributes
     ----------
@@ -72,13 +79,8 @@ class BrowserTraining(LinkedWidget):
     labels
         The digit of each, (images,).
     config
-        The `TrainConfig` of the same network and the same training, for `build_vae` and `train`; 2,000 steps unless another
-        was given.
-
-    Raises
-    ------
-    ValueError
-        If an argument has the wrong form; says what was expected.
+        The `TrainConfig` of the same network and the same training, for `build_vae` and `train`; about 2,000 steps unless
+        another was given.
 
     References
     ----------

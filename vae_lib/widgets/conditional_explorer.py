@@ -36,10 +36,10 @@ class ConditionalExplorer(LinkedWidget):
 
     Parameters
     ----------
-    vae
+    vae : VAE
         A conditional VAE of square images whose hidden layers are relu, with at most 10 latent dimensions.
     digit
-        Which label is chosen at the start.
+        Which label is chosen at the start, from 0 to classes − 1.
     z
         Where to start, (latent_dim,); by default the origin.
     limit
@@ -76,7 +76,7 @@ class ConditionalExplorer(LinkedWidget):
 
     @property
     def digit(self) -> int:
-        """The label; set it to choose another."""
+        """The label that is chosen, from 0 to classes − 1; set it to choose another."""
         value: float = self._sliders["digit"].value
         return round(value)
 

@@ -38,11 +38,15 @@ class Balance(NamedTuple):
     """Both sides of the identity log p(x) = ELBO + KL[q ‖ posterior] for one q, nats."""
 
     log_px: float
+    """log p(x) = elbo + kl_posterior."""
     elbo: float
+    """−reconstruction − kl_prior."""
     kl_posterior: float
+    """KL[q ‖ p(z|x)]."""
     reconstruction: float
     """−E_q[log p(x|z)]."""
     kl_prior: float
+    """KL[q ‖ p(z)]."""
 
 
 class ElboBalance(GaussianWidget):
@@ -100,7 +104,8 @@ class ElboBalance(GaussianWidget):
         Returns
         -------
         Balance
-            Five numbers, nats.
+            A named tuple of five numbers, nats: `log_px`, `elbo`, `kl_posterior`, `reconstruction` and `kl_prior`, where log_px =
+            elbo + kl_posterior, and elbo = −reconstruction − kl_prior.
         """
         mu, log_var = self.q
         eps = np.linspace(-10, 10, 2001)  # even steps: exact to rounding, for all that is summed vanishes at both ends

@@ -42,7 +42,7 @@ class HoleWalk(LinkedWidget):
 
     Parameters
     ----------
-    vae
+    vae : VAE
         A trained model with two latent dimensions.
     mu, log_var
         The encoder's answers, (images, 2): their mixture is the aggregate posterior.
@@ -54,12 +54,14 @@ class HoleWalk(LinkedWidget):
     Raises
     ------
     ValueError
-        If the model has no plane, images are not square, or a place is not on the map.
+        If the model does not have two latent dimensions, images are not square, or a place is not on the map.
 
     Attributes
     ----------
-    straight, around
-        The two ways at equal distances, (61, 2).
+    straight
+        Points of the straight way at equal distances, (61, 2).
+    around
+        Points of the way around at equal distances, (61, 2).
     """
 
     def __init__(

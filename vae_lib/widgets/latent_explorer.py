@@ -53,12 +53,13 @@ class LatentExplorer(LinkedWidget):
 
     The weights travel to the browser once; after that no kernel is needed: the same object works in JupyterLab, in Colab and
     in a published page. With a kernel, `z`, `image` and `given` follow what happens in the browser, and can be observed:
-    `explorer.observe(callback, "z")`.
+    ``explorer.observe(callback, "z")``.
 
     Parameters
     ----------
-    model
-        A `VAE`, or a decoder alone: a Keras model of Dense layers from (batch, latent_dim) to logits (batch, pixels).
+    model : VAE or keras.Model
+        A `VAE`, or a decoder alone: a Keras model of Dense layers, each relu or linear, from (batch, latent_dim) to
+        logits (batch, pixels).
     images
         Test images, (images, pixels), values in [0, 1], 5,000 at most. With them come the map, and panels that encode an image
         or a drawing, sum up its ELBO and log p(x), and walk between two images. Needs a VAE, and `labels`.
@@ -75,6 +76,11 @@ class LatentExplorer(LinkedWidget):
     image_shape
         (height, width), 64 at most each; by default a square.
 
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong form; says what was expected.
+
     Attributes
     ----------
     z
@@ -83,11 +89,6 @@ class LatentExplorer(LinkedWidget):
         What the decoder makes of z: probabilities, (height, width). Read only.
     given
         The image that was last picked, drawn or given to `encode`, (height, width), or None.
-
-    Raises
-    ------
-    ValueError
-        If an argument has the wrong form; says what was expected.
     """
 
     z: Any = traitlets.TraitType(default_value=())

@@ -43,10 +43,12 @@ class GapCanvas(anywidget.AnyWidget):
 
 
 class Gap(NamedTuple):
-    """What the bar shows for the present image and q, nats."""
+    """What the bar shows for the present image and q, nats: log_px = elbo + amortisation + approximation."""
 
     log_px: float
+    """log p(x) of the image."""
     elbo: float
+    """The ELBO of the present q."""
     amortisation: float
     """What the best Gaussian would win."""
     approximation: float
@@ -60,17 +62,18 @@ class PosteriorGap(LinkedWidget):
 
     Parameters
     ----------
-    vae
+    vae : VAE
         A trained model with two latent dimensions.
     x
-        Images to choose from, (images, input_dim), values in [0, 1], 24 at most.
+        Images to choose from, (images, input_dim), values in [0, 1], 2 to 24 of them.
     points
         Of the grid along each axis; each q has to be at least as wide as one of its cells.
 
     Raises
     ------
     ValueError
-        If the model has no plane, images are not square or too many, or the grid is too coarse for one of them.
+        If the model does not have two latent dimensions, images are not square, too few or too many, or the grid is too coarse
+        for one of them.
 
     References
     ----------
@@ -126,7 +129,8 @@ class PosteriorGap(LinkedWidget):
         Returns
         -------
         Gap
-            Four numbers, nats.
+            A named tuple of four numbers, nats: `log_px`, `elbo`, `amortisation`, which the best Gaussian would win, and
+            `approximation`, which no Gaussian without correlations can win; log_px = elbo + amortisation + approximation.
         """
         log_px, left = self._canvas.log_px[self.image - 1], self._kl(1.0)
         missing = self._kl(self.share)

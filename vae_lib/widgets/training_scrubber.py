@@ -51,7 +51,7 @@ class TrainingScrubber(LinkedWidget):
 
     Parameters
     ----------
-    recorder
+    recorder : TrainingRecorder
         A `TrainingRecorder` that has watched a training.
     epoch
         Where to start; by default before training.
