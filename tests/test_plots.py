@@ -154,7 +154,7 @@ def test_reconstructions_stand_below_their_originals():
     top, bottom = plots.reconstructions(PICTURES, PICTURES**2).axes
     np.testing.assert_array_equal(image_of(top), np.hstack(list(PICTURES.reshape(-1, 28, 28))))
     np.testing.assert_array_equal(image_of(bottom), np.hstack(list(PICTURES.reshape(-1, 28, 28) ** 2)))
-    assert (top.get_ylabel(), bottom.get_ylabel()) == ("original", "reconstructed")
+    assert [axes.get_title(loc="left") for axes in (top, bottom)] == ["original", "reconstructed"]
     assert top.images[0].get_clim() == bottom.images[0].get_clim() == (0, 1)
 
 

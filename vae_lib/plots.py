@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     for digit in np.unique(digits):
         chosen = points[digits == digit]
         axes.plot(*chosen[:, :2].T, ".", ms=2.5, alpha=0.5, color=DIGIT_COLORS[digit], label=str(digit))
-    box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
+    outline: list[Any] = [withStroke(linewidth=3.5, foreground="white")]  # a disc behind each would cover the number beside it
     for digit, x, y in digit_places(points, digits, apart=limit / 11):
-        axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black", bbox=box)
+        text = axes.text(x, y, str(digit), fontsize=15, fontweight="bold", ha="center", va="center", color="black")
+        text.set_path_effects(outline)
     _draw_prior(axes)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
     legend = axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=4, frameon=False, handletextpad=0)
@@ -104,11 +106,11 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
     if first.shape != second.shape:
         raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
-    figure = NotebookFigure(figsize=(0.55 * len(first) + 1, 1.35), layout="constrained")
+    figure = NotebookFigure(figsize=(0.42 * len(first) + 0.1, 1.45), layout="constrained")
     rows = figure.subplots(2, 1)
     for axes, images, name in zip(rows, (first, second), ("original", "reconstructed"), strict=True):
         _show(axes, np.concatenate(list(images), axis=1))
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_title(name, loc="left", fontsize="medium")  # above and not beside: on a phone, letters need the width
     return figure
 
 
