@@ -7,6 +7,7 @@ const DASHED = [6, 4];
 const DOTTED = [2, 3];
 const FAINTEST = -9; // log-density that is drawn as nothing
 const GREY = "#84918f";
+const INSET = 6; // of an image in its frame, so that a dark frame does not lie on a dark image
 
 function floats(view, expected, what) {
   if (!view || view.byteLength !== 4 * expected) {
@@ -82,7 +83,7 @@ function paintImages(context, { x, y, side }, walk, at, scratch, ink) {
     [scratch.height, scratch.width] = walk.shape;
     scratch.getContext("2d").putImageData(new ImageData(rgba, walk.shape[1], walk.shape[0]), 0, 0);
     const left = x + k * (side + 12);
-    context.drawImage(scratch, left, y, side, side);
+    context.drawImage(scratch, left + INSET, y + INSET, side - 2 * INSET, side - 2 * INSET);
     context.strokeStyle = color;
     context.lineWidth = 3;
     context.setLineDash(dash);

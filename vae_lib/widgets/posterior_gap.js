@@ -41,6 +41,13 @@ function measure(image, share) {
   return { q, gap, left: image.best, toBest: Math.max(0, gap - image.best), elbo: image.logPx - gap };
 }
 
+/** What the bar shows, in numbers that add up as they are printed: the parts rounded, finer where little is missing, and their sum. */
+function inNumbers({ gap, toBest, left }) {
+  const digits = gap < 1 ? 3 : 2;
+  const [won, lost] = [toBest, left].map((nats) => Number(nats.toFixed(digits)));
+  return { missing: show(won + lost, digits), won: show(won, digits), lost: show(lost, digits) };
+}
+
 function title(context, text, x, y, ink) {
   context.fillStyle = ink;
   context.font = "bold 13px sans-serif";
@@ -145,9 +152,10 @@ function paintCurve(context, box, image, share, { gap }, ink) {
 }
 
 /** From the ELBO on the left to log p(x) on the right: what the better Gaussian would win, and what no Gaussian can. */
-function paintBar(context, box, image, { toBest, left }, ink) {
+function paintBar(context, box, image, state, ink) {
   const scale = box.width / Math.max(...image.curve);
-  const [amortised, approximate] = [toBest * scale, left * scale];
+  const [amortised, approximate] = [state.toBest * scale, state.left * scale];
+  const { won, lost } = inNumbers(state);
   const start = box.x + box.width - amortised - approximate;
   title(context, "What is missing from the ELBO to log p(x)", box.x, box.y - 8, ink);
   drawBar(context, start, box.y, amortised, 22, { color: BLUE, ink });
@@ -155,9 +163,9 @@ function paintBar(context, box, image, { toBest, left }, ink) {
   context.font = "12.5px sans-serif";
   context.fillStyle = ink;
   context.textAlign = "left";
-  context.fillText(`to the best Gaussian ${show(toBest)}`, box.x, box.y + 38);
+  context.fillText(`to the best Gaussian ${won}`, box.x, box.y + 38);
   context.textAlign = "right";
-  context.fillText(`no Gaussian can ${show(left)}`, box.x + box.width, box.y + 38);
+  context.fillText(`no Gaussian can ${lost}`, box.x + box.width, box.y + 38);
 }
 
 function arrange(width) {
@@ -173,11 +181,12 @@ function arrange(width) {
   return { map, pictures, curve, bar, height: bar.y + 46 };
 }
 
-function sentences(number, count, image, { gap, left, toBest, elbo }, share) {
+function sentences(number, count, image, state, share) {
+  const { missing, won, lost } = inNumbers(state);
   const where = share < 0.01 ? "the encoder’s q" : Math.abs(share - 1) < 0.01 ? "the best Gaussian q" : `q at ${Math.round(100 * share)} % of the way`;
   return [
-    `Image ${number + 1} of ${count}, ${where}: ELBO ${show(elbo)}, log p(x) ${show(image.logPx)} nats.`,
-    `Missing ${show(gap)} = ${show(toBest)} that the best Gaussian would win + ${show(left)} that no Gaussian can.`,
+    `Image ${number + 1} of ${count}, ${where}: ELBO ${show(state.elbo)}, log p(x) ${show(image.logPx)} nats.`,
+    `Missing ${missing} = ${won} that the best Gaussian would win + ${lost} that no Gaussian can.`,
   ];
 }
 
