@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from pybtex.database import parse_file
 
 import vae_lib
 from vae_lib import config, evaluation
@@ -283,3 +284,8 @@ def test_the_oldest_environment_takes_each_lower_bound() -> None:
     bounds = environments.oldest()
     assert "tensorflow" in bounds
     assert all(set(version) <= set("0123456789.") for version in bounds.values())
+
+
+def test_each_reference_leads_to_its_source() -> None:
+    entries = parse_file(ROOT / "book" / "references.bib").entries
+    assert [key for key, entry in entries.items() if not {"doi", "eprint", "url"} & set(entry.fields)] == []

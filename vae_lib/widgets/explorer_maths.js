@@ -10,7 +10,7 @@ const LEDGER = {
   often: 4, // half the side of what is decoded beforehand on the next lattice
   negligible: 10, // nats below the highest point: what lies lower is left out
   wary: 30, // the same on the coarsest lattice, between whose points a posterior may be much higher
-  tolerance: 0.05, // nats by which log p(x) may differ between the last two lattices
+  tolerance: 0.01, // nats by which log p(x) may differ between the last two lattices
   between: 4, // points at which the density is read between two points of a lattice
   most: 12, // halvings: beyond it float32 cannot tell neighbouring points apart
   kept: 100000, // decoded points that are remembered
