@@ -170,7 +170,9 @@ class PosteriorGap(LinkedWidget):
         stack = np.frombuffer(self._canvas.pictures, np.uint8).reshape(-1, 3 * side, side)[self.image - 1]
         pictures.imshow(stack, cmap="gray", vmin=0, vmax=255)
         pictures.set(xticks=[], yticks=[], title="image; decoded: q, best q")
-        missing = f"{gap.log_px - gap.elbo:.2f} = {gap.amortisation:.2f} + {gap.approximation:.2f}"
+        digits = 3 if gap.log_px - gap.elbo < 1 else 2  # as in the browser; the sum is that of what is shown
+        won, lost = round(gap.amortisation, digits), round(gap.approximation, digits)
+        missing = f"{won + lost:.{digits}f} = {won:.{digits}f} + {lost:.{digits}f}"
         figure.suptitle(f"log p(x) − ELBO = {missing} nats: to the best q, and from there", fontsize=10)
         return figure
 
