@@ -57,6 +57,16 @@ def test_the_browser_integrates_as_the_library_does(widget, whole):
     assert np.array(in_node(SCRIPT, asked)) == pytest.approx(whole, abs=2e-3)
 
 
+def test_what_is_shown_holds_nearly_all_of_each_posterior(widget):
+    canvas = widget._canvas
+    density, at = np.exp(np.frombuffer(canvas.log_density, "<f4").astype(float)), 0
+    for window in canvas.windows:
+        cells = window["columns"] * window["rows"]
+        assert density[at : at + cells].sum() * canvas.step**2 > 0.99 - 1e-6
+        at += cells
+    assert at == len(density)
+
+
 def test_python_shows_the_same_and_the_parts_add_up(widget, whole, shown):
     log_px = vae_lib.exact_log_px(*shown).log_px
     for number in (1, 2, 3):

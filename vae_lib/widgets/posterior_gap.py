@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_IMAGES = 24
 _BEYOND = 1.5  # where the slider ends: half as far behind the best Gaussian as the encoder lies before it
 _REACH = 5.0  # standard deviations around every q that the browser is given
+_SHOWN = 0.99  # of the posterior: what the outermost region holds
 _MOST_CELLS = 1_000_000  # of all posteriors together, before they are cut out
 _NARROWEST = 0.7  # cells that a standard deviation has to cover: the trapezoid rule is then right to 1e-4 of the whole
 
@@ -195,7 +196,7 @@ def _checked_images(vae: Any, x: ArrayLike) -> tuple[NDArray[np.float32], int]:
 def _cut(
     posterior: PosteriorGrid, mu: ArrayLike, log_var: ArrayLike, best_mu: ArrayLike, best_log_var: ArrayLike
 ) -> tuple[list[dict[str, Any]], list[NDArray[np.float32]]]:
-    """Cut out of each image's posterior the rectangle that the slider's Gaussians lie in."""
+    """Cut out of each image's posterior the rectangle that the slider's Gaussians and 99 % of the posterior lie in."""
     first, last = np.stack([mu, log_var], axis=1), np.stack([best_mu, best_log_var], axis=1)  # (images, 2, dims)
     way = first + np.linspace(0, _BEYOND, 9)[:, None, None, None] * (last - first)  # (9, images, 2, dims)
     spread = _REACH * np.exp(0.5 * way[:, :, 1])
@@ -209,6 +210,8 @@ def _cut(
         )
     windows, parts, cells = [], [], 0
     for i, (start, stop) in enumerate(zip(np.searchsorted(axis, low), np.searchsorted(axis, high), strict=True)):
+        seen = _outermost_region(posterior.log_density[i], step)
+        start, stop = np.minimum(start, seen.min(axis=0)), np.maximum(stop, seen.max(axis=0) + 1)
         part = posterior.log_density[i, start[0] : stop[0], start[1] : stop[1]]
         cells += part.size
         windows.append(
@@ -218,6 +221,14 @@ def _cut(
     if cells > _MOST_CELLS:
         raise ValueError(f"x: expected at most {_MOST_CELLS} cells around all q, got {cells}; give fewer images or fewer points")
     return windows, parts
+
+
+def _outermost_region(log_density: NDArray[np.floating], step: float) -> NDArray[np.intp]:
+    """Return the cells of the smallest region that holds so much of a posterior as is shown, (cells, 2)."""
+    density = np.exp(log_density)
+    ordered = np.sort(density, axis=None)[::-1]
+    needed = int(np.searchsorted(np.cumsum(ordered) * step**2, _SHOWN))
+    return np.argwhere(density >= ordered[min(needed, ordered.size - 1)])
 
 
 def _pictures(vae: Any, images: NDArray[np.float32], mu: ArrayLike, best: ArrayLike) -> bytes:
