@@ -17,7 +17,7 @@ class ElboTerms(NamedTuple):
     kl: Tensor
     """KL[q(z|x) ‖ p(z)], summed over latent dimensions."""
     elbo: Tensor
-    """−reconstruction − kl: at most log p(x) in expectation; an estimate from samples may lie above."""
+    """−reconstruction − kl, at most log p(x) in expectation; an estimate from samples may lie above."""
 
 
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:

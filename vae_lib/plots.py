@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 DIGIT_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
-"""A tuple of ten hexadecimal colours, one for each digit, here and in the widgets: safe for colour-blind readers (Petroff 2021,
-arXiv:2107.02270).
+"""A tuple of ten hexadecimal colours, one for each digit, here and in the widgets. They are safe for colour-blind readers
+(Petroff 2021, arXiv:2107.02270).
 """
 
 
