@@ -30,7 +30,7 @@ def test_the_book_builds_from_digits_with_a_banner_on_every_affected_page(
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert "using scikit-learn's digits, not MNIST" in done.stdout
     affected = {name for name in CHAPTERS if uses_data(copy_of_tree / "book" / f"{name}.md")}
-    assert {"keras-build", "latent-explorer"} <= affected
+    assert {"index", "keras-build", "latent-explorer"} <= affected
     assert not {"intuition", "notation"} & affected
     for name in CHAPTERS:
         page = (copy_of_tree / "_build" / "html" / "book" / f"{name}.html").read_text(encoding="utf-8")
