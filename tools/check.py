@@ -11,7 +11,7 @@ from pathlib import Path
 import browser
 
 ROOT = Path(__file__).parent.parent
-TWO = ["-n", "2"]  # processes: most tests keep less than one core busy
+TWO, THREE = ["-n", "2"], ["-n", "3"]  # processes: most tests keep less than one core busy, and browsers often wait
 
 
 def steps() -> dict[str, list[str]]:
@@ -30,7 +30,7 @@ def steps() -> dict[str, list[str]]:
         "nbval: every cell of every chapter, each alone, as on Colab, without network": [sys.executable, "tools/alone.py"],
         "the strict build of the book": [sys.executable, "tools/build.py", "--strict"],
         "the built pages in browsers, faults, other forms, without network": [
-            *python, "pytest", "tests/book", "-m", "not alone", *TWO, "--dist", "loadgroup",
+            *python, "pytest", "tests/book", "-m", "not alone", *THREE, "--dist", "loadgroup",
         ],
         "what is measured, with nothing else running": [*python, "pytest", "tests/book", "-m", "alone"],
     }  # fmt: skip
