@@ -38,10 +38,20 @@
       script.onerror = () => reject(new Error(`expected ${source} beside this page, and could not load it`));
       document.head.append(script);
     });
+  // Asked of the style sheet, with :has(), this would be looked up again for each word that a widget changes while it is dragged.
+  const noteWhenItStands = (place) => {
+    const observer = new MutationObserver(() => {
+      if (!place.querySelector(".vae-widget > *, .vae-widget-error")) return;
+      place.classList.add("vae-stands");
+      observer.disconnect();
+    });
+    observer.observe(place, { childList: true, subtree: true });
+  };
   let started = false;
   const start = async () => {
     if (started) return;
     started = true;
+    for (const place of places) noteWhenItStands(place);
     const style = document.createElement("link");
     style.rel = "stylesheet";
     style.href = `${root}_static/vendor/widgets.css`;

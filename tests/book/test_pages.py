@@ -58,6 +58,7 @@ MOVING = """() => [...document.querySelectorAll("*")].filter((element) => {
 # what is kept free until a page's widgets come, and what they take: an empty copy of the place stands in for a moment
 HEIGHTS = """() => [...document.querySelectorAll(".vae-waiting")].map((place) => {
   const empty = place.cloneNode(false);
+  empty.classList.remove("vae-stands");
   place.after(empty);
   const heights = [empty.offsetHeight, place.firstElementChild.offsetHeight];
   empty.remove();
