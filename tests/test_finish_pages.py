@@ -111,6 +111,27 @@ def test_random_identifiers_of_widgets_become_the_same_in_each_build(folder: Pat
     assert f'{{"model_id": "{identifier}"}}' in results[0][0]
 
 
+def test_identifiers_follow_from_what_refers_to_what_and_not_from_the_order_of_the_list(folder: Path) -> None:
+    """An executed chapter lists models as they were made, one whose outputs were kept by their random identifiers."""
+
+    def state(box: str, slider: str, link: str, *, backwards: bool) -> str:
+        models = {
+            slider: {"model_name": "Slider", "state": {"value": 1.0}},
+            box: {"model_name": "Box", "state": {"children": [f"IPY_MODEL_{slider}"]}},
+            link: {"model_name": "Link", "state": {"source": [f"IPY_MODEL_{slider}", "value"]}},
+        }
+        return json.dumps({"state": dict(reversed(models.items())) if backwards else models}, sort_keys=backwards)
+
+    results = []
+    for digits, backwards in ("abc", False), ("bca", True), ("cab", True):
+        box, slider, link = (32 * digit for digit in digits)
+        text = PAGE.replace('{"state": {}}', state(box, slider, link, backwards=backwards))
+        (folder / "book" / "a.html").write_text(text.replace('"model_id": "a"', f'"model_id": "{box}"'), encoding="utf-8")
+        finish_pages.finish(folder)
+        results.append([(folder / name).read_text(encoding="utf-8") for name in ("book/a.html", "_static/widgets/book-a.js")])
+    assert results[0] == results[1] == results[2]
+
+
 def test_style_sheets_become_one(folder: Path) -> None:
     finish_pages.finish(folder)
     (style,) = (folder / "_static").glob("style-*.css")

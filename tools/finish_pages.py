@@ -61,7 +61,7 @@ _CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 _CODE = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
 _NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
 _STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
-_IDENTIFIER = re.compile(r'"([0-9a-f]{32})": ?\{\s*"model_name"')
+_REFERENCE = re.compile(r"IPY_MODEL_([0-9a-f]{32})")
 _VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
 _ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
 _PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
@@ -219,18 +219,51 @@ def with_one_style(page: str, folder: Path, static: Path) -> str:
     return page[: links[0].start()] + one + rest
 
 
+def in_order_of_use(models: dict[str, Any], views: list[str]) -> list[str]:
+    """Return the identifiers of a page's models as the page comes to them: views, and what each of them refers to.
+
+    Those that nothing refers to, such as links, come last, by what they refer to themselves. Neither identifiers nor the order
+    in which a notebook lists them count, for both change: the former with each execution, the latter when outputs are kept.
+    """
+    order: dict[str, int] = {}
+
+    def visit(identifier: str) -> None:
+        if identifier in models and identifier not in order:
+            order[identifier] = len(order)
+            for other in _REFERENCE.findall(json.dumps(models[identifier], sort_keys=True)):
+                visit(other)
+
+    def masked(identifier: str) -> str:
+        text = json.dumps(models[identifier], sort_keys=True)
+        return _REFERENCE.sub(lambda match: f"{order.get(match[1], '')}", text)
+
+    for view in views:
+        visit(view)
+    for identifier in sorted((left for left in models if left not in order), key=masked):
+        visit(identifier)
+    return list(order)
+
+
 def with_widgets_apart(page: str, name: str, static: Path) -> str:
     """Move the state of the page's widgets into a file, and keep a place for each.
 
     Their random identifiers become others that follow from the page's name and their order: two builds give the same bytes.
     """
-    if not (random := _STATE.search(page)):
+    if not (state := _STATE.search(page)):
         return page
-    new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(_IDENTIFIER.findall(random[1]))}
-    page = re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", lambda match: new.get(match[0], match[0]), page)
+    content = json.loads(state[1])
+    views = re.findall(re.escape(_VIEW) + r'[^<]*"model_id": ?"([0-9a-f]{32})"', page)
+    order = in_order_of_use(content["state"], views)
+    new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(order)}
+
+    def renamed(text: str) -> str:
+        return re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", lambda match: new.get(match[0], match[0]), text)
+
+    page = renamed(page)
+    content = json.loads(renamed(json.dumps(content, ensure_ascii=False)))
     state = _STATE.search(page)
     assert state is not None
-    text = f"globalThis.vaeWidgetState = {state[1].strip()};\n"
+    text = f"globalThis.vaeWidgetState = {json.dumps(content, ensure_ascii=False, sort_keys=True)};\n"
     file = static / "widgets" / f"{name.replace('/', '-')}.js"
     file.parent.mkdir(exist_ok=True)
     file.write_text(text, encoding="utf-8")
