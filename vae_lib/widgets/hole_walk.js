@@ -108,7 +108,8 @@ function paintDensities(context, box, walk, at, ink) {
   looks(ink).forEach(({ color, dash }, k) => {
     axes.curve(steps, walk.ways[k].map(({ logAggregate }) => logAggregate), { color, dash, width: 2.5 });
   });
-  axes.mark(at, "", { color: ink });
+  context.lineWidth = 1;
+  axes.mark(at, "", { color: ink, dash: [] });
   axes.frame({ title: "log-density along the way", label: "start → end" });
   context.font = "12px sans-serif";
   context.textAlign = "right";

@@ -19,6 +19,7 @@ export function shades(log, side, low, high) {
 /** How many times rarer (or more frequent) codes are at a place than samples, in words. */
 export function ratioInWords(logPrior, logAggregate) {
   const ratio = Math.exp(Math.abs(logAggregate - logPrior));
+  if (ratio < 1.05) return "codes about as frequent as samples";
   const number = ratio >= 1000 ? "more than 1000" : ratio >= 10 ? ratio.toFixed(0) : ratio.toFixed(1);
   return `codes ${number} times ${logAggregate < logPrior ? "rarer" : "denser"} than samples`;
 }
