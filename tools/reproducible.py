@@ -1,7 +1,7 @@
 """Build the book twice, from nothing, in two folders, and compare every file: `make reproducible`.
 
-What differs is named, with the first line that differs. Pages are not excused anything: they carry no dates, and identifiers that
-the execution makes up are replaced by finish_pages.py. Sphinx's own note of its settings is: it holds a hash of the folder's name.
+What differs is named, with the first line that differs. Nothing of a page is excused: none carries a date, and identifiers that
+the execution makes up are replaced by finish_pages.py. Sphinx's own note of its settings is left out: it depends on the folder.
 """
 
 from __future__ import annotations
