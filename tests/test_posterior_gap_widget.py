@@ -8,6 +8,7 @@ from in_node import in_node
 from ipywidgets.widgets.widget_link import Link
 
 import vae_lib
+from vae_lib.widgets.posterior_gap import _cut
 
 SHARES = (0.0, 0.35, 1.0, 1.5)
 SCRIPT = """
@@ -57,14 +58,20 @@ def test_the_browser_integrates_as_the_library_does(widget, whole):
     assert np.array(in_node(SCRIPT, asked)) == pytest.approx(whole, abs=2e-3)
 
 
-def test_what_is_shown_holds_nearly_all_of_each_posterior(widget):
-    canvas = widget._canvas
-    density, at = np.exp(np.frombuffer(canvas.log_density, "<f4").astype(float)), 0
-    for window in canvas.windows:
-        cells = window["columns"] * window["rows"]
-        assert density[at : at + cells].sum() * canvas.step**2 > 0.99 - 1e-6
-        at += cells
-    assert at == len(density)
+def test_what_is_shown_holds_nearly_all_of_a_posterior_that_q_misses(shown):
+    """A q far narrower than the posterior, whose own surroundings hold a small part of it."""
+    vae, x = shown
+    posterior = vae_lib.posterior_on_grid(vae, x, points=POINTS)
+    step = posterior.axis[1] - posterior.axis[0]
+    mu = np.asarray(vae.encoder(x)[0], float)
+    narrow = np.full_like(mu, 2 * np.log(1.5 * step))
+    windows, parts = _cut(posterior, mu, narrow, mu, narrow)
+    for window, part, (z1, z2) in zip(windows, parts, mu, strict=True):
+        assert np.exp(part).sum() * step**2 > 0.99 - 1e-6
+        inside = part[abs(window["left"] + step * np.arange(window["columns"]) - z1) < 7.5 * step][
+            :, abs(window["bottom"] + step * np.arange(window["rows"]) - z2) < 7.5 * step
+        ]
+        assert np.exp(inside).sum() * step**2 < 0.9, "q's own surroundings would do, and the test would show nothing"
 
 
 def test_python_shows_the_same_and_the_parts_add_up(widget, whole, shown):
