@@ -72,15 +72,18 @@ function nameSliders(el) {
 /**
  * Paint once now, and again, at most once a frame, whenever one of the model's traits or the look of the page changes.
  * paint(fresh) is told whether anything but the traits has changed since. Returns {update, stop}: update() asks for another
- * painting; stop() ends all of it and belongs in what render() returns.
+ * painting; stop() ends all of it and belongs in what render() returns. data-painted on the widget's element counts the finished
+ * paintings, for those who wait for one.
  */
 export function keepPainted(el, model, traits, paint) {
   let frame = 0;
   let fresh = true;
+  let painted = 0;
   const now = () => {
     frame = 0;
     paint(fresh);
     fresh = false;
+    el.dataset.painted = String(++painted);
   };
   const update = () => (frame ||= requestAnimationFrame(now));
   const repaint = () => {
