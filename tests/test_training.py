@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from vae_lib import History, TrainConfig, TrainingError, build_vae, elbo_terms, sample_gaussian, train, training
-from vae_lib.training import _adam, check_images
+from vae_lib.checks import check_images
+from vae_lib.training import _adam
 
 
 def weights_of(vae):

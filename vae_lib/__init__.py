@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vae_lib.checks import DataError as DataError
     from vae_lib.config import TrainConfig as TrainConfig
-    from vae_lib.data import DataError as DataError
     from vae_lib.data import Dataset as Dataset
     from vae_lib.data import binarize as binarize
     from vae_lib.data import load_digits as load_digits
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "TrainConfig": "config",
-    "DataError": "data",
+    "DataError": "checks",
     "Dataset": "data",
     "binarize": "data",
     "load_digits": "data",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from vae_lib.checks import check_choice, check_integer, check_number, check_seed
 
 Activation = Literal["relu", "tanh"]
 Binarization = Literal["none", "dynamic"]
@@ -72,26 +73,24 @@ class TrainConfig:
     learning_rate_end: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden, list):  # as JSON brings it
-            object.__setattr__(self, "hidden", tuple(self.hidden))
-        if not isinstance(self.hidden, tuple) or not self.hidden:
+        hidden = tuple(self.hidden) if isinstance(self.hidden, list) else self.hidden  # a list is what JSON brings
+        if not isinstance(hidden, tuple) or not hidden:
             raise ValueError(f"hidden: expected a non-empty tuple of layer widths such as (512,), got {self.hidden!r}")
+        checked: dict[str, Any] = {"hidden": tuple(check_integer("hidden", width, least=1) for width in hidden)}
         for name in ("input_dim", "latent_dim", "batch_size", "epochs"):
-            _check_integer(name, getattr(self, name), least=1)
-        for width in self.hidden:
-            _check_integer("hidden", width, least=1)
-        _check_integer("seed", self.seed, least=0)
-        if self.seed >= 2**31:
-            raise ValueError(f"seed: expected a whole number below 2**31, got {self.seed!r}")
-        _check_number("beta", self.beta, zero_allowed=True)
-        _check_number("learning_rate", self.learning_rate, zero_allowed=False)
-        _check_integer("classes", self.classes, least=0)
-        _check_integer("kl_warmup", self.kl_warmup, least=0)
-        _check_number("free_bits", self.free_bits, zero_allowed=True)
+            checked[name] = check_integer(name, getattr(self, name), least=1)
+        for name in ("classes", "kl_warmup"):
+            checked[name] = check_integer(name, getattr(self, name), least=0)
+        for name in ("beta", "free_bits"):
+            checked[name] = check_number(name, getattr(self, name), least=0)
+        checked["seed"] = check_seed(self.seed)
+        checked["learning_rate"] = check_number("learning_rate", self.learning_rate, above=0)
         if self.learning_rate_end is not None:
-            _check_number("learning_rate_end", self.learning_rate_end, zero_allowed=False)
-        _check_choice("activation", self.activation, get_args(Activation))
-        _check_choice("binarize", self.binarize, get_args(Binarization))
+            checked["learning_rate_end"] = check_number("learning_rate_end", self.learning_rate_end, above=0)
+        checked["activation"] = check_choice("activation", self.activation, get_args(Activation))
+        checked["binarize"] = check_choice("binarize", self.binarize, get_args(Binarization))
+        for name, value in checked.items():  # NumPy's numbers become Python's, which JSON can hold
+            object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> TrainConfig:
         """Return a copy with some values changed, checked like a new one.
@@ -114,21 +113,3 @@ class TrainConfig:
             If there is no parameter of that name.
         """
         return dataclasses.replace(self, **changes)
-
-
-def _check_integer(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def _check_number(name: str, value: object, *, zero_allowed: bool) -> None:
-    wanted = "a finite number of at least 0" if zero_allowed else "a finite number above 0"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # compared, not math.isfinite: that raises OverflowError for a whole number beyond every float
-    if not (number and 0 <= value <= sys.float_info.max and (zero_allowed or value > 0)):  # type: ignore[operator]
-        raise ValueError(f"{name}: expected {wanted}, got {value!r}")

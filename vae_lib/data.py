@@ -20,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import DataError, check_values
+
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 MNIST_VARIABLE = "VAE_LIB_MNIST"
 
@@ -31,10 +33,6 @@ _MNIST_ARRAYS = {
     "y_test": ((10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"),
 }
 _DOWNLOAD_TIMEOUT_S = 30
-
-
-class DataError(ValueError):
-    """Data that is missing, damaged or of the wrong form: a `ValueError` that says what was expected, what came, what to do."""
 
 
 class _MnistUnreachableError(DataError):
@@ -227,37 +225,6 @@ def binarize(
             )
         return (seed.random(grey.shape) < grey).astype(np.float32)
     raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {mode!r}')
-
-
-def check_values(x: Any, name: str = "x") -> NDArray[np.float32]:
-    """Return numbers in [0, 1] as float32, or say what is wrong with them.
-
-    Parameters
-    ----------
-    x
-        What should be grey values, any shape.
-    name
-        What the message calls them.
-
-    Returns
-    -------
-    ndarray
-        Float32, the shape of `x`; `x` itself where it is that already.
-
-    Raises
-    ------
-    DataError
-        If they are not numbers, or one is not in [0, 1].
-    """
-    try:
-        array = np.asarray(x)
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"an array of {array.dtype}")
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: expected numbers, got {error}; give a float32 array") from error
-    if array.size and not (array.min() >= 0 and array.max() <= 1):  # false for NaN as well
-        raise DataError(f"{name}: expected values in [0, 1], got {array.min()} to {array.max()}; divide bytes by 255, drop NaNs")
-    return array.astype(np.float32, copy=False)
 
 
 def _keras_home() -> Path:

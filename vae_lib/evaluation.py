@@ -19,10 +19,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from vae_lib.checks import check_images, check_labels
 from vae_lib.gaussian import Tensor
 from vae_lib.model import with_label
 from vae_lib.objective import ElboTerms, elbo_terms
-from vae_lib.training import check_images, check_labels
 
 if TYPE_CHECKING:
     from vae_lib.model import VAE

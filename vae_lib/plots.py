@@ -1,7 +1,7 @@
 """Functions that draw data.
 
-Each returns a new matplotlib figure, but for `posterior_and_q`, which draws into given axes, and two helpers, `digit_places` and
-`check_codes`. None calls plt.show() or changes global settings.
+Each returns a new matplotlib figure, but for `posterior_and_q`, which draws into given axes, and a helper, `digit_places`.
+None calls plt.show() or changes global settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
+
+from vae_lib.checks import check_codes
 
 if TYPE_CHECKING:
     from vae_lib.evaluation import PosteriorGrid
@@ -315,38 +317,6 @@ def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[t
         push = 0.1 * np.clip(apart - distance, 0, None) / distance  # small steps keep names near their places
         places += (push[..., None] * between).sum(axis=1)
     return [(int(name), float(x), float(y)) for name, (x, y) in zip(names, places, strict=True)]
-
-
-def check_codes(codes: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return codes and labels that belong together, or say what is wrong with them.
-
-    Parameters
-    ----------
-    codes
-        Codes of images, (images, ≥ 2).
-    labels
-        The digit of each, (images,).
-
-    Returns
-    -------
-    codes
-        The codes, (images, ≥ 2), float64.
-    labels
-        The labels, (images,), int64.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, a code is not finite, or a label is not a whole number from 0 to 9.
-    """
-    points, digits = np.asarray(codes, dtype=float), np.asarray(labels)
-    if points.ndim != 2 or points.shape[1] < 2 or digits.shape != points.shape[:1]:
-        raise ValueError(f"expected codes (images, at least 2) and labels (images,), got {points.shape} and {digits.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError("codes: expected finite numbers, got inf or NaN; was training stable?")
-    if not np.isin(digits, np.arange(10)).all():
-        raise ValueError(f"labels: expected digits from 0 to 9, got {sorted(set(digits.tolist()), key=str)[:12]}")
-    return points, digits.astype(np.int64)
 
 
 def _draw_prior(axes: Any) -> None:

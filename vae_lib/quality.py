@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.training import check_images, check_labels
+from vae_lib.checks import check_images, check_labels
 
 _BATCH = 200
 

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import check_codes, check_images
 from vae_lib.config import TrainConfig
 from vae_lib.evaluation import elbo
 from vae_lib.model import build_vae
-from vae_lib.plots import check_codes
-from vae_lib.training import check_images, train
+from vae_lib.training import train
 
 _MOST_EPOCHS = 11  # that are kept of a long training
 _SIDE = 5  # of the square of points that are decoded unless others are given

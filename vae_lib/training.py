@@ -16,8 +16,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_lib.checks import check_images, check_labels
 from vae_lib.config import TrainConfig
-from vae_lib.data import check_values
 from vae_lib.model import VAE, kl_in_loss
 from vae_lib.objective import batch_loss, elbo_terms, kl_weight
 
@@ -143,76 +143,6 @@ def train(
             f"which work with every backend"
         )
     return _run(vae, (x, labels), config, held_out, callbacks, progress)
-
-
-def check_images(x: Any, input_dim: int, name: str = "x") -> NDArray[np.float32]:
-    """Return images as float32 (images, input_dim), or say what is wrong with them.
-
-    Parameters
-    ----------
-    x
-        What should be images.
-    input_dim
-        The number of pixels that is wanted.
-    name
-        What the message calls them.
-
-    Returns
-    -------
-    ndarray
-        (images, input_dim), float32; `x` itself where it is that already.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, there is no image, or a value is not in [0, 1].
-    """
-    array = check_values(x, name)
-    if array.ndim != 2 or array.shape[1] != input_dim or not len(array):
-        raise ValueError(
-            f"{name}: expected shape (images, {input_dim}) with at least one image, got {array.shape}; "
-            f"flatten images with x.reshape(len(x), -1)"
-        )
-    return array
-
-
-def check_labels(labels: Any, images: int, classes: int, name: str = "labels") -> NDArray[np.int32]:
-    """Return labels as int32 (images,), or say what is wrong with them; zeros where a model asks for none.
-
-    Parameters
-    ----------
-    labels
-        What should be whole numbers from 0 to classes − 1; None for a model without classes.
-    images
-        How many are wanted.
-    classes
-        The number of labels of the model; 0 for one that is not conditional.
-    name
-        What the message calls them.
-
-    Returns
-    -------
-    ndarray
-        (images,), int32.
-
-    Raises
-    ------
-    ValueError
-        If they are missing, superfluous, of another number, or not from 0 to classes − 1.
-    """
-    if not classes:
-        if labels is not None:
-            raise ValueError(f"{name}: expected none, for the model is not conditional; build one with TrainConfig(classes=10)")
-        return np.zeros(images, np.int32)
-    if labels is None:
-        raise ValueError(f"{name}: expected {images} whole numbers from 0 to {classes - 1}, got none; this VAE is conditional")
-    array = np.asarray(labels)
-    whole = array.dtype.kind in "ui" and array.shape == (images,)
-    if not whole or (array.size and not 0 <= array.min() <= array.max() < classes):
-        got = f"{array.dtype} {array.shape}" + (f" from {array.min()} to {array.max()}" if whole else "")
-        wanted = f"{images} whole numbers from 0 to {classes - 1}"
-        raise ValueError(f"{name}: expected {wanted}, got {got}; give digits, not one-hot rows")
-    return array.astype(np.int32)
 
 
 def _run(

@@ -9,7 +9,8 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.plots import DIGIT_COLORS, NotebookFigure, check_codes
+from vae_lib.checks import check_codes
+from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import LinkedWidget, slider, style
 from vae_lib.widgets.training_scrubber import SnapshotCanvas, pack_snapshots
@@ -53,9 +54,9 @@ class BetaScrubber(LinkedWidget):
     """
 
     def __init__(self, models: Mapping[float, Any], x: ArrayLike, labels: ArrayLike, *, beta: float | None = None) -> None:
+        from vae_lib.checks import check_images
         from vae_lib.evaluation import elbo
         from vae_lib.recording import TrainingRecorder
-        from vae_lib.training import check_images
 
         betas = _checked_betas(models)
         images = check_images(x, models[betas[0]].config.input_dim)

@@ -11,9 +11,9 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import check_codes, check_values
 from vae_lib.config import TrainConfig
-from vae_lib.data import check_values
-from vae_lib.plots import DIGIT_COLORS, NotebookFigure, check_codes
+from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.checks import checked_number
 from vae_lib.widgets.linked import LinkedWidget, slider, style

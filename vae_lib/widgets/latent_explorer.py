@@ -9,7 +9,8 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.plots import DIGIT_COLORS, NotebookFigure, check_codes, digit_places, explorer_still
+from vae_lib.checks import check_codes
+from vae_lib.plots import DIGIT_COLORS, NotebookFigure, digit_places, explorer_still
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.checks import checked_limit, checked_point
 from vae_lib.widgets.linked import MOST_COORDINATES, LinkedWidget, PointCanvas, coordinate_sliders, style

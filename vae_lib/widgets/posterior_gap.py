@@ -179,7 +179,7 @@ class PosteriorGap(LinkedWidget):
 
 
 def _checked_images(vae: Any, x: ArrayLike) -> tuple[NDArray[np.float32], int]:
-    from vae_lib.training import check_images
+    from vae_lib.checks import check_images
 
     config = getattr(vae, "config", None)
     if getattr(config, "latent_dim", None) != 2:
