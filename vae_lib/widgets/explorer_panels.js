@@ -239,7 +239,7 @@ export class WalkPanel {
     this.film = element("canvas", { class: "vae-explorer-film", role: "img" }, parent);
     const bar = element("div", { class: "vae-explorer-bar" }, parent);
     this.button = textButton(bar, "Play", () => (this.timer ? this.pause() : this.play()), signal);
-    this.slider = element("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Place on the walk from A to B" }, bar);
+    this.slider = element("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0", "aria-label": "Place on the walk from A to B" }, bar);
     this.slider.addEventListener("input", () => {
       this.pause();
       this.go(Number(this.slider.value));
