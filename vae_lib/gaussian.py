@@ -1,7 +1,7 @@
 """Gaussians with diagonal covariance: log-density, KL divergence in closed form, reparameterised samples.
 
 A Gaussian is given by its mean `mu` and the logarithm of its variance `log_var`, both (batch, latent_dim). Results are in
-nats, one value for each row: summed over dimensions, never averaged.
+nats, one value for each row: summed over dimensions, never averaged. They are float32, or float64 where an argument is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from keras import backend, ops, random
+from keras import KerasTensor, Variable, backend, ops, random
+
+from vae_lib.checks import as_array, check_seed
 
 Tensor = Any  # whatever the Keras backend computes with; NumPy arrays are accepted everywhere
 
@@ -79,7 +81,7 @@ def sample_gaussian(mu: Tensor, log_var: Tensor, *, seed: int | random.SeedGener
     mu, log_var
         Mean and log-variance, (batch, latent_dim).
     seed
-        A whole number gives the same ε each time; a `keras.random.SeedGenerator` goes on from call to call.
+        A whole number, 0 ≤ seed < 2³¹, gives the same ε each time; a `keras.random.SeedGenerator` goes on from call to call.
 
     Returns
     -------
@@ -89,28 +91,75 @@ def sample_gaussian(mu: Tensor, log_var: Tensor, *, seed: int | random.SeedGener
     Raises
     ------
     ValueError
-        If the shapes differ or are not (batch, latent_dim).
+        If the shapes differ or are not (batch, latent_dim), or the seed is none.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, section 2.4.
     """
     mu, log_var = _checked(mu=mu, log_var=log_var)
+    if not isinstance(seed, random.SeedGenerator):
+        seed = check_seed(seed)
     eps = random.normal(ops.shape(mu), dtype=mu.dtype, seed=seed)  # (batch, latent_dim)
     return mu + ops.exp(0.5 * log_var) * eps
 
 
 def _checked(**tensors: Tensor) -> list[Tensor]:
-    """Convert to tensors of one floating dtype and insist on one shape (batch, latent_dim)."""
-    converted = {name: ops.convert_to_tensor(value) for name, value in tensors.items()}
-    shapes = {name: tuple(value.shape) for name, value in converted.items()}
-    if any(len(shape) != 2 for shape in shapes.values()) or not _compatible(list(shapes.values())):
+    """Convert to tensors of one floating dtype, at least float32, and insist on one shape (batch, latent_dim)."""
+    converted = promoted(**tensors)
+    shapes = {name: tuple(value.shape) for name, value in zip(tensors, converted, strict=True)}
+    if any(len(shape) != 2 for shape in shapes.values()) or not compatible(list(shapes.values())):
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"expected equal shapes (batch, latent_dim), got {got}")
-    dtype = backend.result_type(*(value.dtype for value in converted.values()), float)
-    return [ops.cast(value, dtype) for value in converted.values()]
+    return converted
 
 
-def _compatible(shapes: list[tuple[int | None, ...]]) -> bool:
-    """Whether shapes are equal where they are known; None is a size not known yet, as in a compiled graph."""
+def promoted(**tensors: Tensor) -> list[Tensor]:
+    """Convert numbers to tensors of one floating dtype: the widest that is given, at least float32.
+
+    Half precision holds three digits, which a sum over hundreds of pixels does not survive.
+
+    Parameters
+    ----------
+    **tensors
+        Tensors or arrays of any shapes, by the names that an error calls them.
+
+    Returns
+    -------
+    list of tensor
+        In the order given.
+
+    Raises
+    ------
+    ValueError
+        If one of them is no array of numbers, or a masked array hides values.
+    """
+    converted = [_tensor(name, value) for name, value in tensors.items()]
+    dtype = backend.result_type(*(value.dtype for value in converted), "float32")
+    return [ops.cast(value, dtype) for value in converted]
+
+
+def _tensor(name: str, value: Tensor) -> Tensor:
+    """Convert to a tensor; what is none yet is checked as an array of numbers."""
+    if ops.is_tensor(value) or isinstance(value, (KerasTensor, Variable)):
+        tensor = ops.convert_to_tensor(value) if not isinstance(value, KerasTensor) else value
+        if "complex" in backend.standardize_dtype(tensor.dtype):
+            raise ValueError(f"{name}: expected real numbers, got {backend.standardize_dtype(tensor.dtype)}")
+        return tensor
+    return ops.convert_to_tensor(as_array(value, name))
+
+
+def compatible(shapes: list[tuple[int | None, ...]]) -> bool:
+    """Tell whether shapes are equal where they are known.
+
+    Parameters
+    ----------
+    shapes
+        Of one length; None is a size that is not known yet, as in a compiled graph.
+
+    Returns
+    -------
+    bool
+        Whether they can be equal.
+    """
     return all(len({size for size in sizes if size is not None}) <= 1 for sizes in zip(*shapes, strict=True))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from vae_lib.checks import as_array, check_finite, check_images, check_integer, check_seed
 from vae_lib.config import TrainConfig
 from vae_lib.gaussian import Tensor, sample_gaussian
 from vae_lib.objective import batch_loss, elbo_terms, free_bits_kl
@@ -21,15 +24,20 @@ class Sampling(layers.Layer):
     Parameters
     ----------
     seed
-        Where the sequence of ε starts.
+        Where the sequence of ε starts, 0 ≤ seed < 2³¹.
     **kwargs
-        What every Keras layer takes, such as `name`.
+        What every Keras layer takes, such as `name`. It computes in float32 unless `dtype` says otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no whole number in that range.
     """
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.seed = check_seed(seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Take (mu, log_var), each (batch, latent_dim); return z of the same shape."""
@@ -44,18 +52,35 @@ class Sampling(layers.Layer):
         """Return what is needed to make the layer again."""
         return {**super().get_config(), "seed": self.seed}
 
+    def save_own_variables(self, store: Any) -> None:
+        """Save where the sequence of ε stands, so that a loaded model goes on with the same noise."""
+        super().save_own_variables(store)
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
+    def load_own_variables(self, store: Any) -> None:
+        """Load where the sequence of ε stands; older files do not say."""
+        names = list(store.keys())
+        if "seed_state" in names:
+            self.seed_generator.state.assign(np.asarray(store["seed_state"]))
+        super().load_own_variables({name: store[name] for name in names if name != "seed_state"})
+
+
+@keras.saving.register_keras_serializable(package="vae_lib")
 class VAE(keras.Model):
     """A variational autoencoder with a diagonal Gaussian encoder and a Bernoulli decoder.
 
-    An ordinary Keras model: `compile(optimizer)`, `fit(x)`, `evaluate(x)`, `predict(x)`, `summary()`, `save_weights(path)`.
+    An ordinary Keras model: `compile(optimizer)`, `fit(x)`, `evaluate(x)`, `predict(x)`, `summary()`, `save(path)`,
+    `save_weights(path)`; `keras.saving.load_model`, `keras.models.clone_model` and `copy.deepcopy` work on it.
     Its loss is the mean over the batch of reconstruction + beta · KL, nats per image; `reconstruction` and `kl` are its metrics.
     In a conditional VAE, encoder and decoder take a pair, [x, y] and [z, y], with the one-hot label y (batch, classes).
+    It computes in float32 whatever Keras's dtype policy: sums over hundreds of pixels lose nats in half precision.
 
     Parameters
     ----------
     config
         Sizes, beta and seed.
+    **kwargs
+        What every Keras model takes, such as `name`.
 
     Attributes
     ----------
@@ -65,21 +90,43 @@ class VAE(keras.Model):
         Keras model, z (batch, latent_dim) → logits (batch, input_dim).
     sampling
         The `Sampling` layer between encoder and decoder.
+    trained
+        How the weights were trained, one dict for each training, oldest first; saved with the weights. Each has ``by``
+        (``"train"`` or ``"fit"``), ``epochs`` (finished ones) and ``images``; after `train` also ``config``: that of the
+        training, which need not be the model's own.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, section 3 and appendix C.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__(name="vae")
+    def __init__(self, config: TrainConfig, **kwargs: Any) -> None:
+        super().__init__(**{"name": "vae", "dtype": "float32", **kwargs})
         self.config = config
         self.encoder = _encoder(config)
         self.decoder = _decoder(config)
         self.sampling = Sampling(config.seed, name="sampling")
         self.reconstruction_metric = keras.metrics.Mean(name="reconstruction")
         self.kl_metric = keras.metrics.Mean(name="kl")
+        self._trained = "[]"
         self.build((None, config.input_dim))
+
+    @property
+    def trained(self) -> list[dict[str, Any]]:
+        """How the weights were trained, one dict for each training, oldest first; set it to replace the whole record."""
+        record: list[dict[str, Any]] = json.loads(self._trained)
+        return record
+
+    @trained.setter
+    def trained(self, record: list[dict[str, Any]]) -> None:
+        if not isinstance(record, list) or not all(isinstance(entry, dict) for entry in record):
+            raise ValueError(f"trained: expected a list of dicts, one for each training, got {type(record).__name__}")
+        try:
+            self._trained = json.dumps(record)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"trained: expected what JSON can hold, got: {error}; give numbers, texts, lists and dicts"
+            ) from error
 
     def build(self, input_shape: Any) -> None:
         """Mark the model as built; its two halves have their weights from the start."""
@@ -104,6 +151,154 @@ class VAE(keras.Model):
         z = self.sampling((mu, log_var))
         logits = self.decoder([z, x[1]] if self.config.classes else z)
         return {"reconstruction": ops.sigmoid(logits), "logits": logits, "mu": mu, "log_var": log_var, "z": z}
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train as Keras does, after a look at the data; `vae_lib.train` does the same several times faster.
+
+        Parameters
+        ----------
+        x
+            Images, (images, input_dim), values in [0, 1], or the pair [x, y] of a conditional VAE; or what else Keras takes, such
+            as a `tf.data.Dataset`, which cannot be looked at beforehand.
+        *args, **kwargs
+            As for `keras.Model.fit`.
+
+        Returns
+        -------
+        keras.callbacks.History
+            Loss, reconstruction and KL of each epoch, nats per image.
+
+        Raises
+        ------
+        ValueError
+            If images have the wrong shape or a value is outside [0, 1]; nothing is trained then.
+        """
+        x = self._checked_data(x, "x")
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._checked_validation(kwargs["validation_data"])
+        before = self.history if hasattr(self, "history") else None
+        try:
+            return super().fit(x, *args, **kwargs)
+        finally:
+            if (history := getattr(self, "history", None)) is not before:  # else it was refused before the first step
+                self._record_fit(x, history)
+
+    def _record_fit(self, x: Any, history: keras.callbacks.History) -> None:
+        """Note in `trained` what `fit` did, also where it was interrupted."""
+        first = x[0] if isinstance(x, (list, tuple)) else x
+        entry = {
+            "by": "fit",
+            "beta": self.config.beta,
+            "free_bits": self.config.free_bits,
+            "optimizer": type(self.optimizer).__name__,
+            "learning_rate": float(ops.convert_to_numpy(self.optimizer.learning_rate)),
+            "epochs": len(history.epoch),
+            "images": len(first) if isinstance(first, np.ndarray) else None,
+        }
+        self.trained = [*self.trained, entry]
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Measure the loss as Keras does, after a look at the data; see `fit` for what it takes and refuses.
+
+        Parameters
+        ----------
+        x
+            Images, (images, input_dim), values in [0, 1], or the pair [x, y] of a conditional VAE.
+        *args, **kwargs
+            As for `keras.Model.evaluate`.
+
+        Returns
+        -------
+        list or dict
+            Loss, reconstruction and KL, nats per image.
+
+        Raises
+        ------
+        ValueError
+            If images have the wrong shape or a value is outside [0, 1].
+        """
+        return super().evaluate(self._checked_data(x, "x"), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take one gradient step as Keras does, after a look at the images, as in `fit`."""
+        return super().train_on_batch(self._checked_data(x, "x"), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Measure the loss of one batch as Keras does, after a look at the images, as in `fit`."""
+        return super().test_on_batch(self._checked_data(x, "x"), *args, **kwargs)
+
+    def _checked_data(self, x: Any, name: str) -> Any:
+        """Check what is an array or, of a conditional VAE, a pair of arrays; pass on what Keras reads batch by batch."""
+        if self.config.classes:
+            if not (isinstance(x, (list, tuple)) and len(x) == 2):
+                return x
+            labels = as_array(x[1], f"{name}[1]")
+            images = check_images(x[0], self.config.input_dim, f"{name}[0]")
+            if labels.shape != (len(images), self.config.classes):
+                raise ValueError(
+                    f"{name}[1]: expected one-hot labels {(len(images), self.config.classes)}, got {labels.shape}; "
+                    f"make them with keras.ops.one_hot(labels, {self.config.classes})"
+                )
+            return [images, labels.astype(np.float32)]
+        if isinstance(x, (list, np.ndarray)) or (hasattr(x, "shape") and hasattr(x, "dtype")) or hasattr(x, "to_numpy"):
+            return check_images(x, self.config.input_dim, name)
+        return x
+
+    def _checked_validation(self, data: Any) -> Any:
+        """Check validation data as `fit` takes them: images, or a tuple that begins with them."""
+        if isinstance(data, tuple) and data and not (self.config.classes and len(data) == 2 and np.ndim(data[0]) == 2):
+            return (self._checked_data(data[0], "validation_data"), *data[1:])
+        return self._checked_data(data, "validation_data")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what is needed to make the model again, but for its weights."""
+        layers_of_both = [*self.encoder.layers, *self.decoder.layers]
+        frozen = [layer.name for layer in layers_of_both if not layer.trainable]
+        return {"name": self.name, "trainable": self.trainable, "config": asdict(self.config), "frozen": frozen}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> VAE:  # noqa: ARG003 -- Keras names it
+        """Make a model of this configuration, with its initial weights.
+
+        Parameters
+        ----------
+        config
+            From `get_config`.
+        custom_objects
+            Not used; Keras gives it.
+
+        Returns
+        -------
+        VAE
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If the configuration is not one of a VAE.
+        """
+        try:
+            vae = cls(TrainConfig(**config["config"]), name=config.get("name", "vae"))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"config: expected what VAE.get_config returns, got {config!r} ({error})") from error
+        for layer in [*vae.encoder.layers, *vae.decoder.layers]:
+            if layer.name in config.get("frozen", ()):
+                layer.trainable = False
+        if not config.get("trainable", True):
+            vae.trainable = False
+        return vae
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save how the weights were trained; Keras saves encoder and decoder themselves."""
+        super().save_own_variables(store)
+        store["trained"] = np.frombuffer(self._trained.encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load how the weights were trained; files of other makers say nothing about it."""
+        names = list(store.keys())
+        if "trained" in names:
+            self.trained = json.loads(np.asarray(store["trained"]).tobytes())
+        super().load_own_variables({name: store[name] for name in names if name != "trained"})
 
     def compute_loss(
         self,
@@ -218,26 +413,60 @@ def with_label(vae: VAE, label: int) -> VAE:
     ValueError
         If `vae` is not conditional or the label is out of range.
     """
-    if not isinstance(vae, VAE) or not vae.config.classes:
-        got = vae.config if isinstance(vae, VAE) else type(vae).__name__
-        raise ValueError(f"vae: expected a conditional VAE, got {got}; train one with classes=10")
-    whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
-    if not whole or not 0 <= label < vae.config.classes:
-        raise ValueError(f"label: expected a whole number from 0 to {vae.config.classes - 1}, got {label!r}")
+    if not check_vae(vae).config.classes:
+        raise ValueError(f"vae: expected a conditional VAE, got {vae.config}; train one with classes=10")
+    label = check_integer("label", label, most=vae.config.classes - 1)
     plain = VAE(vae.config.replace(classes=0))
-    given = {variable.path: np.asarray(variable.value) for variable in vae.trainable_variables}
+    given = {variable.path: ops.convert_to_numpy(variable) for variable in _variables(vae)}
     for part, inputs in (("encoder", vae.config.input_dim), ("decoder", vae.config.latent_dim)):
         kernel = given[f"{part}_0/kernel"]  # (inputs + classes, width)
         given[f"{part}_0/kernel"] = kernel[:inputs]
         given[f"{part}_0/bias"] = given[f"{part}_0/bias"] + kernel[inputs + label]
-    for variable in plain.trainable_variables:
+    for variable in _variables(plain):
         variable.assign(given[variable.path])
+    plain.trained = vae.trained
     return plain
+
+
+def check_vae(vae: Any, name: str = "vae", *, finite: bool = False) -> VAE:
+    """Return a VAE, or say what came in its place.
+
+    Parameters
+    ----------
+    vae
+        What should be one.
+    name
+        What the message calls it.
+    finite
+        Whether to refuse weights that are not finite numbers: those of a model that has diverged.
+
+    Returns
+    -------
+    VAE
+        `vae` itself.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, such as a decoder alone, or has diverged.
+    """
+    if not isinstance(vae, VAE):
+        raise ValueError(f"{name}: expected a VAE, got {type(vae).__name__}; make one with build_vae(config)")
+    if finite:
+        for variable in _variables(vae):
+            remedy = "training has diverged, train again with a lower learning rate"
+            check_finite(f"{name}: weights {variable.path}", variable, remedy)
+    return vae
+
+
+def _variables(vae: VAE) -> list[keras.Variable]:
+    """List the weights of encoder and decoder, whether they can be trained or not."""
+    return [*vae.encoder.variables, *vae.decoder.variables]
 
 
 def _encoder(config: TrainConfig) -> keras.Model:
     seeds = _layer_seeds(config.seed, "encoder")
-    x = keras.Input((config.input_dim,), name="x")  # (batch, input_dim)
+    x = keras.Input((config.input_dim,), name="x", dtype="float32")  # (batch, input_dim)
     inputs, joined = _with_label_input(x, config)
     hidden = _hidden_layers(joined, config, config.hidden, seeds, prefix="encoder")
     mu = _dense(config.latent_dim, seeds, name="mu")(hidden)  # (batch, latent_dim)
@@ -247,7 +476,7 @@ def _encoder(config: TrainConfig) -> keras.Model:
 
 def _decoder(config: TrainConfig) -> keras.Model:
     seeds = _layer_seeds(config.seed, "decoder")
-    z = keras.Input((config.latent_dim,), name="z")  # (batch, latent_dim)
+    z = keras.Input((config.latent_dim,), name="z", dtype="float32")  # (batch, latent_dim)
     inputs, joined = _with_label_input(z, config)
     hidden = _hidden_layers(joined, config, config.hidden[::-1], seeds, prefix="decoder")
     logits = _dense(config.input_dim, seeds, name="logits")(hidden)  # (batch, input_dim)
@@ -258,8 +487,8 @@ def _with_label_input(first: Tensor, config: TrainConfig) -> tuple[Any, Tensor]:
     """Return a network's inputs, and what its first layer takes: the label, if there is one, behind the rest."""
     if not config.classes:
         return first, first
-    y = keras.Input((config.classes,), name="y")  # (batch, classes), one-hot
-    return [first, y], layers.Concatenate(name="joined")([first, y])
+    y = keras.Input((config.classes,), name="y", dtype="float32")  # (batch, classes), one-hot
+    return [first, y], layers.Concatenate(name="joined", dtype="float32")([first, y])
 
 
 def _layer_seeds(seed: int, part: Literal["encoder", "decoder"]) -> Iterator[int]:
@@ -277,4 +506,4 @@ def _hidden_layers(inputs: Tensor, config: TrainConfig, widths: tuple[int, ...],
 
 def _dense(width: int, seeds: Iterator[int], *, name: str, activation: str | None = None) -> layers.Dense:
     initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-    return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name)
+    return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name, dtype="float32")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
-from keras import backend, ops
+from keras import KerasTensor, backend, ops
 
-from vae_lib.gaussian import Tensor, _compatible, gaussian_kl
+from vae_lib.checks import check_integer, check_number, check_values
+from vae_lib.gaussian import Tensor, compatible, gaussian_kl, promoted
 
 
 class ElboTerms(NamedTuple):
@@ -40,17 +42,18 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes differ or are not (batch, pixels).
+        If the shapes differ or are not (batch, pixels), or a pixel is outside [0, 1]; the latter in eager calls only, since a
+        compiled graph has no values yet.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, appendix C.1.
     """
-    logits = ops.convert_to_tensor(logits)
-    logits = ops.cast(logits, backend.result_type(logits.dtype, float))
-    x = ops.cast(ops.convert_to_tensor(x), logits.dtype)
-    if len(x.shape) != 2 or len(logits.shape) != 2 or not _compatible([tuple(x.shape), tuple(logits.shape)]):
+    x, logits = promoted(x=x, logits=logits)
+    if len(x.shape) != 2 or len(logits.shape) != 2 or not compatible([tuple(x.shape), tuple(logits.shape)]):
         raise ValueError(f"expected equal shapes (batch, pixels), got x {tuple(x.shape)}, logits {tuple(logits.shape)}")
+    if _is_concrete(x):
+        check_values(x, "x")
     return ops.sum(x * logits - ops.softplus(logits), axis=-1)
 
 
@@ -74,12 +77,19 @@ def elbo_terms(x: Tensor, logits: Tensor, mu: Tensor, log_var: Tensor) -> ElboTe
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, also those of one term to those of the other, or a pixel is outside [0, 1].
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, equation 10.
     """
+    x, logits, mu, log_var = promoted(x=x, logits=logits, mu=mu, log_var=log_var)
+    sizes = [tuple(value.shape)[:1] for value in (x, logits, mu, log_var)]
+    if not all(sizes) or not compatible(sizes):
+        got = ", ".join(
+            f"{name} {tuple(v.shape)}" for name, v in (("x", x), ("logits", logits), ("mu", mu), ("log_var", log_var))
+        )
+        raise ValueError(f"expected the same number of images in all, got {got}; encode and decode the same batch")
     reconstruction = -bernoulli_log_prob(x, logits)
     kl = gaussian_kl(mu, log_var)
     return ElboTerms(reconstruction, kl, -reconstruction - kl)
@@ -102,10 +112,18 @@ def batch_loss(terms: ElboTerms, beta: Tensor, *, kl: Tensor = None) -> Tensor:
     tensor
         A scalar, nats per image.
 
+    Raises
+    ------
+    ValueError
+        If `terms` are none or `beta` is negative.
+
     References
     ----------
     Higgins et al. 2017, "beta-VAE", equation 4.
     """
+    if not isinstance(terms, ElboTerms):
+        raise ValueError(f"terms: expected ElboTerms, got {type(terms).__name__}; make them with elbo_terms")
+    _check_if_number("beta", beta)
     if kl is not None:
         return ops.mean(terms.reconstruction) + beta * kl
     return ops.mean(terms.reconstruction + beta * terms.kl)
@@ -131,12 +149,13 @@ def free_bits_kl(mu: Tensor, log_var: Tensor, free_bits: float) -> Tensor:
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit or `free_bits` is negative.
 
     References
     ----------
     Kingma et al. 2016, arXiv:1606.04934 (free bits), with a group for each dimension.
     """
+    _check_if_number("free_bits", free_bits)
     means = ops.mean(gaussian_kl(mu, log_var, per_dim=True), axis=0)  # (latent_dim,)
     return ops.sum(ops.maximum(means, free_bits))
 
@@ -158,10 +177,36 @@ def kl_weight(beta: float, step: Tensor, warmup_steps: int) -> Tensor:
     tensor
         The weight, a scalar; `beta` itself without a warm-up.
 
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+
     References
     ----------
     Bowman et al. 2016, arXiv:1511.06349, section 3.1; Sønderby et al. 2016, arXiv:1602.02282 (the straight line).
     """
-    if warmup_steps == 0:
+    _check_if_number("beta", beta)
+    _check_if_number("step", step)
+    if check_integer("warmup_steps", warmup_steps) == 0:
         return beta
     return beta * ops.minimum(1.0, ops.cast(step, "float32") / warmup_steps)
+
+
+def _check_if_number(name: str, value: Any) -> None:
+    """Refuse what is neither a tensor nor a finite number of at least 0."""
+    if not (ops.is_tensor(value) or isinstance(value, KerasTensor)):
+        check_number(name, value, least=0)
+
+
+def _is_concrete(x: Tensor) -> bool:
+    """Whether a tensor has values already, which it has in an eager call, and not where a function is being compiled."""
+    if isinstance(x, KerasTensor):
+        return False
+    if backend.backend() == "tensorflow":
+        return not sys.modules["tensorflow"].is_symbolic_tensor(x)
+    if backend.backend() == "jax":
+        return not isinstance(x, sys.modules["jax"].core.Tracer)
+    if backend.backend() == "torch":
+        return x.device.type != "meta" and not sys.modules["torch"].compiler.is_compiling()
+    return True
