@@ -7,20 +7,26 @@ before they are used: the .npz files in circulation differ as files, not in cont
 from __future__ import annotations
 
 import hashlib
+import html
 import http.client
+import math
 import os
+import queue
 import sys
+import threading
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import DataError, check_values
+from vae_lib.checks import DataError, as_array, check_integer, check_seed, check_values
+from vae_lib.files import Archive, Header, as_path, is_file, replacing
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 MNIST_VARIABLE = "VAE_LIB_MNIST"
@@ -32,23 +38,28 @@ _MNIST_ARRAYS = {
     "x_test": ((10000, 28, 28), "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"),
     "y_test": ((10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"),
 }
-_DOWNLOAD_TIMEOUT_S = 30
+_DOWNLOAD_TIMEOUT_S = 30  # for each answer of the server
+_DOWNLOAD_LIMIT_S = 900  # for all of it: 13 kB a second
+_ARCHIVE_BYTES = 1 << 20  # at most, beside the arrays themselves
 
 
 class _MnistUnreachableError(DataError):
-    """MNIST could not be downloaded; nothing is wrong with any file here."""
+    """MNIST is not in the cache and could not be downloaded; nothing is known to be wrong with any file here."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels, split into training and test; the arrays are read-only.
 
+    Arrays that are of the right dtype are not copied: they are shared with those that were given, which stay as they are.
+
     Parameters
     ----------
     x_train, x_test
-        Images as rows, (images, pixels), float32 in [0, 1].
+        Images as rows, (images, pixels), grey values in [0, 1]: any array, list, data frame or tensor of numbers, kept as
+        float32. Bytes from 0 to 255 are refused: divide them by 255.
     y_train, y_test
-        The digit of each image, (images,), uint8.
+        The digit of each image, (images,), whole numbers from 0 to 255, kept as uint8.
     source
         Which data this is and where it came from, for people.
     is_mnist
@@ -59,7 +70,8 @@ class Dataset:
     Raises
     ------
     DataError
-        If images are not rows, or there is not one label for each image.
+        If images are not rows of grey values, training and test images have different widths, or there is not one label for each
+        image.
     """
 
     x_train: NDArray[np.float32] = field(repr=False)
@@ -71,15 +83,31 @@ class Dataset:
     epochs: int = 10
 
     def __post_init__(self) -> None:
+        arrays: dict[str, NDArray[Any]] = {}
         for part in ("train", "test"):
-            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            x, y = as_array(getattr(self, f"x_{part}"), f"x_{part}"), as_array(getattr(self, f"y_{part}"), f"y_{part}")
             if x.ndim != 2 or y.shape != x.shape[:1]:
                 raise DataError(
                     f"x_{part} and y_{part}: expected shapes (images, pixels) and (images,), "
                     f"got {x.shape} and {y.shape}; give one label for each image"
                 )
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            array.setflags(write=False)
+            arrays |= {f"x_{part}": check_values(x, f"x_{part}"), f"y_{part}": _checked_digits(y, f"y_{part}")}
+        widths = arrays["x_train"].shape[1], arrays["x_test"].shape[1]
+        if widths[0] != widths[1]:
+            raise DataError(f"x_train and x_test: expected images of the same width, got {widths[0]} and {widths[1]} pixels")
+        try:
+            object.__setattr__(self, "epochs", check_integer("epochs", self.epochs, least=1))
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        if not isinstance(self.source, str) or not isinstance(self.is_mnist, bool | np.bool_):
+            raise DataError(
+                f"source and is_mnist: expected a text and True or False, got {self.source!r} and {self.is_mnist!r}; "
+                f"say where the images are from"
+            )
+        for name, array in arrays.items():
+            view = array.view(np.ndarray)  # the caller's own array stays writable
+            view.setflags(write=False)
+            object.__setattr__(self, name, view)
 
     def _summary(self, name: str) -> str:
         return (
@@ -96,7 +124,7 @@ class Dataset:
         return (
             '<div class="vae-not-mnist" role="note" style="border:3px solid #b35900;padding:.6em 1em">'
             "<strong>This is not MNIST.</strong> MNIST could not be reached when this page was made, so every picture and "
-            f"every number below comes from a stand-in. {self._summary(self.source)}.</div>"
+            f"every number below comes from a stand-in. {self._summary(html.escape(self.source))}.</div>"
         )
 
 
@@ -105,15 +133,15 @@ def load_mnist(path: str | os.PathLike[str] | None = None, *, fallback: bool = F
 
     The first of these that is given or there is used: `path`; the file named by the environment variable VAE_LIB_MNIST; the file
     in Keras's cache; a download, which is then kept in that cache. If that file is damaged, or is named and missing, it is an
-    error: the next is not tried.
+    error: the next is not tried. Any number of threads and processes may load, and download, at the same time.
 
     Parameters
     ----------
     path
         An .npz file with the same arrays as Keras's: x_train, y_train, x_test, y_test.
     fallback
-        If MNIST must be downloaded and cannot be, return `load_digits()` with a warning. `Dataset.source` and
-        `Dataset.is_mnist` tell; a damaged file is still an error.
+        If MNIST must be downloaded and cannot be, or the cache cannot be read, return `load_digits()` with a warning.
+        `Dataset.source` and `Dataset.is_mnist` tell; a damaged file is still an error.
 
     Returns
     -------
@@ -131,19 +159,16 @@ def load_mnist(path: str | os.PathLike[str] | None = None, *, fallback: bool = F
     """
     variable = os.environ.get(MNIST_VARIABLE)
     if path is not None:
-        return _read_mnist(Path(path), "MNIST (from the given path)")
+        return _read_named(path, "MNIST (from the given path)")
     if variable:
-        return _read_mnist(Path(variable), f"MNIST (from {MNIST_VARIABLE})")
-    cached = _keras_home() / "datasets" / "mnist.npz"
-    if not cached.exists():
-        try:
-            return _download_mnist(cached)
-        except _MnistUnreachableError as error:
-            if not fallback:
-                raise
-            warnings.warn(f"using scikit-learn's digits, not MNIST: {error}", stacklevel=2)
-            return load_digits()
-    return _read_mnist(cached, "MNIST (from Keras's cache)")
+        return _read_named(variable, f"MNIST (from {MNIST_VARIABLE})")
+    try:
+        return _from_cache()
+    except _MnistUnreachableError as error:
+        if not fallback:
+            raise
+        warnings.warn(f"using scikit-learn's digits, not MNIST: {error}", stacklevel=2)
+        return load_digits()
 
 
 def load_digits() -> Dataset:
@@ -186,13 +211,13 @@ def binarize(
     Parameters
     ----------
     x
-        Grey values in [0, 1], any shape.
+        Grey values in [0, 1], any shape; what misses them by no more than 1e-6 is rounding, and is clipped.
     mode
         ``"none"`` leaves them grey; ``"threshold"`` makes 1 of what is at least 0.5; ``"static"`` draws each pixel once from a
         Bernoulli with the grey value as its mean, the same draw for the same integer seed; ``"dynamic"`` is the same draw
         from a `numpy.random.Generator` that goes on, so that each call, and each epoch, sees another.
     seed
-        An integer for ``"static"``; for ``"dynamic"`` a Generator.
+        An integer for ``"static"``, 0 ≤ seed < 2³¹; for ``"dynamic"`` a Generator.
 
     Returns
     -------
@@ -209,104 +234,169 @@ def binarize(
     Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks" (the draws);
     Burda et al. 2015, arXiv:1509.00519, in their code (drawn anew in each epoch).
     """
+    if not isinstance(mode, str) or mode not in ("none", "threshold", "static", "dynamic"):
+        raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {mode!r}')
     grey = check_values(x)
     if mode == "none":
         return grey
     if mode == "threshold":
         return (grey >= 0.5).astype(np.float32)
     if mode == "static":
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise DataError(f'seed: expected a whole number of at least 0 for mode="static", got {seed!r}')
-        return (np.random.default_rng(seed).random(grey.shape) < grey).astype(np.float32)
-    if mode == "dynamic":
-        if not isinstance(seed, np.random.Generator):
-            raise DataError(
-                f'seed: expected a numpy Generator for mode="dynamic", got {seed!r}; make one with np.random.default_rng(0)'
-            )
-        return (seed.random(grey.shape) < grey).astype(np.float32)
-    raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {mode!r}')
+        try:
+            number = check_seed(seed)
+        except ValueError as error:
+            raise DataError(f'{error}; mode="static" draws once, "dynamic" takes a Generator') from error
+        return (np.random.default_rng(number).random(grey.shape) < grey).astype(np.float32)
+    if not isinstance(seed, np.random.Generator):
+        raise DataError(
+            f'seed: expected a numpy Generator for mode="dynamic", got {seed!r}; make one with np.random.default_rng(0)'
+        )
+    return (seed.random(grey.shape) < grey).astype(np.float32)
+
+
+def _checked_digits(y: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Return labels as uint8."""
+    if y.dtype.kind not in "ui" or (y.size and not 0 <= y.min() <= y.max() <= 255):
+        got = f"{y.dtype} from {y.min()} to {y.max()}" if y.size else f"{y.dtype}"
+        raise DataError(f"{name}: expected whole numbers from 0 to 255, got {got}; convert labels with {name}.astype(np.uint8)")
+    return y.astype(np.uint8, copy=False)
 
 
 def _keras_home() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
 
 
-def _read_mnist(path: Path, source: str) -> Dataset:
-    """Read, verify and scale; the only way in for every source."""
+def _from_cache() -> Dataset:
+    """Read MNIST from Keras's cache, or download it there."""
+    try:
+        cached = as_path(_keras_home() / "datasets" / "mnist.npz")
+        file = cached.open("rb") if is_file(cached) else None
+    except (OSError, RuntimeError, ValueError) as error:  # a RuntimeError of a user without a home folder
+        raise _MnistUnreachableError(
+            f"MNIST could not be looked for in Keras's cache: {error}; let KERAS_HOME name a folder that you may read and write, "
+            f"or set {MNIST_VARIABLE} to a copy of mnist.npz"
+        ) from error
+    if file is None:
+        return _download_mnist(cached)
+    with file:
+        return _read_mnist(file, cached, "MNIST (from Keras's cache)")
+
+
+def _read_named(path: str | os.PathLike[str], source: str) -> Dataset:
+    """Read the file that the caller named."""
+    try:
+        place = as_path(path)
+        if not is_file(place):
+            raise DataError(f"expected MNIST as an .npz file at {path}, found none; check the path")
+        with place.open("rb") as file:
+            return _read_mnist(file, place, source)
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected MNIST as an .npz file at {path!r}, got: {error}; check the path") from error
+
+
+def _read_mnist(file: BinaryIO, path: Path, source: str) -> Dataset:
+    """Check, read, verify and scale; the only way in for every source. Nothing is read before its shape and dtype are MNIST's."""
     remedy = "delete the file to have it downloaded again, or name a good copy in VAE_LIB_MNIST"
-    if not path.is_file():
-        raise DataError(f"expected MNIST as an .npz file at {path}, found none; check the path")
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with path.open("rb") as file:  # opened here, for np.load leaves a damaged archive open
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected an .npz archive, got a single array; {remedy}")
-            if missing := [name for name in _MNIST_ARRAYS if name not in archive.files]:
-                raise DataError(
-                    f"{path}: expected the arrays {', '.join(_MNIST_ARRAYS)}, "
-                    f"got {', '.join(archive.files) or 'none'} ({', '.join(missing)} missing); {remedy}"
-                )
-            arrays = {name: archive[name] for name in _MNIST_ARRAYS}
+        if file.read(6) == b"\x93NUMPY":
+            raise DataError(f"{path}: expected an .npz archive, got a single array; {remedy}")
+        archive = Archive(file)
+        if missing := [name for name in _MNIST_ARRAYS if name not in archive.names]:
+            raise DataError(
+                f"{path}: expected the arrays {', '.join(_MNIST_ARRAYS)}, "
+                f"got {', '.join(archive.names) or 'none'} ({', '.join(missing)} missing); {remedy}"
+            )
+        headers = {name: archive.header(name) for name in _MNIST_ARRAYS}
+        _check_headers(headers, path, remedy)
+        arrays = {name: archive.read(name, header) for name, header in headers.items()}
     except DataError:
         raise
     except Exception as error:  # what zipfile and NumPy raise on a damaged file is no closed set: struct.error, MemoryError, …
         raise DataError(f"{path}: expected MNIST as an .npz archive without pickled objects, got: {error}; {remedy}") from error
-    for name, (shape, digest) in _MNIST_ARRAYS.items():
-        array = arrays[name]
-        if array.shape != shape or array.dtype != np.uint8:
-            raise DataError(f"{path}: expected {name} as uint8 {shape}, got {array.dtype} {array.shape}; {remedy}")
-        actual = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    for name, (_, digest) in _MNIST_ARRAYS.items():
+        actual = hashlib.sha256(np.ascontiguousarray(arrays[name]).data).hexdigest()
         if actual != digest:
             raise DataError(f"{path}: expected {name} with SHA-256 {digest}, got {actual}: not MNIST's content; {remedy}")
     x_train, x_test = (arrays[name].reshape(-1, 784).astype(np.float32) / np.float32(255) for name in ("x_train", "x_test"))
     return Dataset(x_train, arrays["y_train"], x_test, arrays["y_test"], source, is_mnist=True)
 
 
+def _check_headers(headers: dict[str, Header], path: Path, remedy: str) -> None:
+    """Compare what arrays are said to be with MNIST's."""
+    for name, (shape, _) in _MNIST_ARRAYS.items():
+        header = headers[name]
+        if header.shape != shape or header.dtype != np.uint8:
+            raise DataError(f"{path}: expected {name} as uint8 {shape}, got {header.dtype} {header.shape}; {remedy}")
+
+
 def _download_mnist(target: Path) -> Dataset:
-    """Fetch into a temporary file, verify it, then move it into place: `target` is whole or absent.
+    """Fetch into a file of a random name, verify it, then move it into place: `target` is whole or absent.
 
     Not `keras.utils.get_file`, which has no time limit, writes in place, and would import TensorFlow.
     """
-    temporary = target.with_name(f"mnist-{os.getpid()}.partial")  # not mkstemp: its files can be read by their owner only
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                _fetch(MNIST_URL, file)
-            data = _read_mnist(temporary, "MNIST (downloaded)")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return data
+        with replacing(target) as file:
+            _within(_DOWNLOAD_LIMIT_S, lambda: _fetch(MNIST_URL, file))
+            file.seek(0)
+            return _read_mnist(file, target, "MNIST (downloaded)")
     except DataError as error:
         raise _MnistUnreachableError(
             f"the download of {MNIST_URL} brought something other than MNIST ({error}); "
             f"is a proxy or a log-in page in between? Nothing was kept"
         ) from error
-    except (OSError, http.client.HTTPException) as error:  # URLErrors, time-outs, full and read-only disks are OSErrors
+    # URLErrors, time-outs, full and read-only disks are OSErrors; a malformed address in a redirect is a ValueError
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _MnistUnreachableError(
             f"MNIST is not in {target.parent} and could not be downloaded from {MNIST_URL}: {error}; connect to the network, "
             f"or set {MNIST_VARIABLE} to a copy of mnist.npz"
         ) from error
 
 
-def _fetch(url: str, file: Any) -> None:
-    """Copy what is at `url` into an open file, with a line of progress; a short body is an OSError."""
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """Make a call that may take so long: whatever a server does meanwhile, it ends by then, or is given up."""
+    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:  # raised again below, by the thread that waits
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"the download was not finished within {seconds:g} s") from None
+    if error is not None:
+        raise error
+
+
+def _fetch(url: str, file: BinaryIO) -> None:
+    """Copy what is at `url` into an open file, with a line of progress; a body that is too short or too long is an OSError."""
     try:
         opened = urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S)  # noqa: S310 -- url is a constant
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise
+    most = sum(math.prod(shape) for shape, _ in _MNIST_ARRAYS.values()) + _ARCHIVE_BYTES
     with opened as response:
-        total = int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length") or ""
+        total = int(length) if length.isascii() and length.isdigit() and len(length) <= 15 else 0  # 0 for not known
         done = 0
-        while chunk := response.read(1 << 18):
+        while done <= most and (chunk := response.read1(1 << 18)):
             file.write(chunk)
             done += len(chunk)
             if sys.stderr.isatty():
                 print(f"\rMNIST: {done / 1e6:.1f} of {total / 1e6:.1f} MB", end="", file=sys.stderr)
         if sys.stderr.isatty():
             print(file=sys.stderr)
+        if done > most or total > most:
+            raise OSError(f"more came than MNIST has: {max(done, total):,} bytes, expected at most {most:,}")
         if total and done != total:
             raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
