@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 _ROUNDING = 1e-6  # by how much a pixel may miss [0, 1]: what averaging and resizing leave
 _SEEDS = 2**31
 
+MOST_LIMIT = 100.0
+"""How far a widget's plane and sliders may reach, in standard deviations of the prior: ticks and steps stay countable."""
+
 
 class DataError(ValueError):
     """Data that is missing, damaged or of the wrong form: a `ValueError` that says what was expected, what came, what to do."""
@@ -181,9 +184,37 @@ def as_array(x: Any, name: str = "x") -> NDArray[Any]:
             array = array.astype(np.float32)
         if array.dtype.kind not in "buif":
             raise TypeError(f"an array of {array.dtype}" if array.ndim else type(x).__name__)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: expected numbers, got {error}; give a float32 array") from error
+    except Exception as error:  # an object's own conversion may raise anything
+        got = " ".join(str(error).split()) or type(x).__name__
+        raise DataError(f"{name}: expected numbers, got {got:.200}; give a float32 array") from error
     return array
+
+
+def check_reals(x: Any, name: str = "x", *, remedy: str = "drop or replace what is not finite") -> NDArray[np.float64]:
+    """Return finite numbers as float64.
+
+    Parameters
+    ----------
+    x
+        What should be numbers, any shape.
+    name
+        What the message calls them.
+    remedy
+        What to do where one is not finite, at the end of the message.
+
+    Returns
+    -------
+    ndarray
+        Float64, the shape of `x`; `x` itself where it is that already.
+
+    Raises
+    ------
+    DataError
+        If they are not numbers, a value is hidden by a mask, or one is NaN or infinite.
+    """
+    array = as_array(x, name)
+    check_finite(name, array, remedy)
+    return array.astype(np.float64, copy=False)
 
 
 def check_values(x: Any, name: str = "x") -> NDArray[np.float32]:
@@ -290,8 +321,96 @@ def check_labels(labels: Any, images: int, classes: int, name: str = "labels") -
     if not whole or (array.size and not 0 <= array.min() <= array.max() < classes):
         got = f"{array.dtype} {array.shape}" + (f" from {array.min()} to {array.max()}" if whole else "")
         wanted = f"{images} whole numbers from 0 to {classes - 1}"
-        raise ValueError(f"{name}: expected {wanted}, got {got}; give digits, not one-hot rows")
+        raise ValueError(f"{name}: expected {wanted}, got {got}; {_label_remedy(array, (images,))}")
     return array.astype(np.int32)
+
+
+def check_point(z: Any, latent_dim: int, limit: float, name: str = "z") -> tuple[float, ...]:
+    """Return a point of the latent space that lies on the sliders.
+
+    Parameters
+    ----------
+    z
+        The point, (latent_dim,).
+    latent_dim
+        How many coordinates it has to have.
+    limit
+        How far from zero a coordinate may lie.
+    name
+        What the message calls it.
+
+    Returns
+    -------
+    tuple of float
+        The point.
+
+    Raises
+    ------
+    ValueError
+        If it is no point there.
+    """
+    try:
+        point = check_reals(z, name)
+    except DataError:
+        point = np.empty(0)
+    if point.shape != (latent_dim,) or np.abs(point).max() > limit:
+        raise ValueError(f"{name}: expected {latent_dim} finite numbers from {-limit} to {limit}, got {_shown(z)}")
+    return tuple(float(value) for value in point)
+
+
+def check_limit(limit: Any, name: str = "limit", *, most: float = MOST_LIMIT) -> float:
+    """Return how far a plane or a slider reaches on both sides of zero.
+
+    Parameters
+    ----------
+    limit
+        A number above 0, in standard deviations of the prior.
+    name
+        What the message calls it.
+    most
+        The largest that there may be.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return check_number(name, limit, above=0, most=most, remedy="3.5 standard deviations of the prior hold nearly all of it")
+
+
+def check_sides(image_shape: Any, name: str = "image_shape", *, most: int | None = None) -> tuple[int, int]:
+    """Return the height and the width of an image.
+
+    Parameters
+    ----------
+    image_shape
+        Two whole numbers of at least 1.
+    name
+        What the message calls them.
+    most
+        The largest that there may be; None for no end.
+
+    Returns
+    -------
+    tuple of int
+        (height, width).
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    try:
+        height, width = image_shape
+        return check_integer(name, height, least=1, most=most), check_integer(name, width, least=1, most=most)
+    except (TypeError, ValueError):
+        range_of_each = "1 or more" if most is None else f"1 to {most}"
+        raise ValueError(f"{name}: expected (height, width), {range_of_each} each, got {_shown(image_shape)}") from None
 
 
 def check_codes(codes: Any, labels: Any, *, least_dims: int = 2) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -323,10 +442,10 @@ def check_codes(codes: Any, labels: Any, *, least_dims: int = 2) -> tuple[NDArra
         raise ValueError(
             f"expected codes (images, at least {least_dims}) and labels (images,), got {points.shape} and {digits.shape}"
         )
-    if not np.isfinite(points).all():
-        raise ValueError("codes: expected finite numbers, got inf or NaN; was training stable?")
-    if not np.isin(digits, np.arange(10)).all():
-        raise ValueError(f"labels: expected digits from 0 to 9, got {sorted(set(digits.tolist()), key=str)[:12]}")
+    check_finite("codes", points, "training has diverged, train again with a lower learning rate")
+    if digits.dtype.kind == "b" or not np.isin(digits, np.arange(10)).all():
+        found = [value for value in dict.fromkeys(digits.tolist()) if isinstance(value, bool) or value not in range(10)]
+        raise ValueError(f"labels: expected digits from 0 to 9, got {_shown(found[:5])}; {_label_remedy(digits, digits.shape)}")
     return points, digits.astype(np.int64)
 
 
@@ -395,6 +514,19 @@ def _shape_remedy(array: NDArray[Any], input_dim: int, name: str) -> str:
     if array.size == 0:
         return "give at least one image"
     return f"give one row an image: flatten images with {name}.reshape(len({name}), -1)"
+
+
+def _label_remedy(array: NDArray[Any], wanted: tuple[int, ...]) -> str:
+    """Say what to do about labels, by what they look like."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        return "give one number an image, as in labels.ravel()"
+    if array.ndim == 2:
+        return "give digits, not one-hot rows: labels.argmax(axis=1)"
+    if array.shape != wanted:
+        return "give one number an image"
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
+        return "convert them with labels.astype(int)"
+    return "count them from 0"
 
 
 def _range(above: float | None, least: float | None, most: float | None, below: float | None) -> str:

@@ -19,9 +19,18 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from vae_lib.checks import check_images, check_labels
+from vae_lib.checks import (
+    as_array,
+    check_finite,
+    check_images,
+    check_integer,
+    check_labels,
+    check_number,
+    check_reals,
+    check_seed,
+)
 from vae_lib.gaussian import Tensor
-from vae_lib.model import with_label
+from vae_lib.model import check_vae, with_label
 from vae_lib.objective import ElboTerms, elbo_terms
 
 if TYPE_CHECKING:
@@ -40,8 +49,13 @@ _NEGLIGIBLE = 25.0  # nats: what has less than exp(−25) of a posterior's mass 
 _MOST_ON_ONE_POINT = 0.5  # share of its mass that a posterior may have at its highest point
 _MOST_LEVELS = 16  # beyond it float32 cannot tell neighbouring points apart
 _MOST_POINTS = 1e6  # for an image, on average: four times as many would be next
+_FARTHEST_GRID = 1e4  # standard deviations of the prior
+_MOST_VALUES = 2**29  # of a posterior on a grid: 2 GB
+_MOST_SAMPLES = 10**7  # of z for an image: hours
+_WIDENING = 8.0  # a grid far wider than the prior grows by this part of its width, so that few steps reach its bound
 _FARTHEST = 9.0  # standard deviations of a Gaussian that are summed over: 1e-18 lies beyond
 _AT_ONCE = 4_000_000  # pairs of a point and a code whose densities are held at a time: 32 MB
+_DIVERGED = "the model has diverged, train again with a lower learning rate"
 
 
 class ExactLogPx(NamedTuple):
@@ -100,9 +114,9 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, samples: int =
     labels
         For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     samples
-        Samples of z for each image, ≥ 1; the reconstruction is their mean, the KL is exact.
+        Samples of z for each image, 1 to 10 million; the reconstruction is their mean, the KL is exact.
     seed
-        Seeds the samples.
+        Seeds the samples; 0 ≤ seed < 2³¹.
 
     Returns
     -------
@@ -112,21 +126,24 @@ def elbo(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, samples: int =
     Raises
     ------
     ValueError
-        If `x` has the wrong form, `samples` is below 1, or labels are missing or superfluous.
+        If `vae` is no VAE or has diverged, `x` has the wrong form, `samples` or `seed` is out of range, or labels are missing or
+        superfluous.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, equation 10.
     """
-    x = check_images(x, vae.config.input_dim)
-    _check_count("samples", samples)
+    x = _checked(vae, x)
+    samples, seed = check_integer("samples", samples, least=1, most=_MOST_SAMPLES), check_seed(seed)
     groups = _by_label(vae, x, labels)
     if vae.config.classes:
         terms = [np.stack(elbo(one, x[rows], samples=samples, seed=seed)) for one, rows in groups]
         return ElboTerms(*_in_order(terms, groups, axis=1))
     noise = keras.random.SeedGenerator(seed)
     parts = [_batch_elbo(vae, x[start : start + _BATCH], samples, noise) for start in range(0, len(x), _BATCH)]
-    return ElboTerms(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    result = ElboTerms(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    check_finite("vae: ELBO", result.elbo, _DIVERGED)
+    return result
 
 
 def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, seed: int = 0) -> Floats:
@@ -141,11 +158,11 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, 
     x
         Images, (images, input_dim), values in [0, 1].
     k
-        Samples of z for each image, ≥ 1; memory does not grow with it.
+        Samples of z for each image, 1 to 10 million; memory does not grow with it.
     labels
         For a conditional VAE: the label of each image, (images,); what is measured is then about p(x|y).
     seed
-        Seeds the samples.
+        Seeds the samples; 0 ≤ seed < 2³¹.
 
     Returns
     -------
@@ -155,14 +172,15 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, 
     Raises
     ------
     ValueError
-        If `x` has the wrong form, `k` is below 1, or labels are missing or superfluous.
+        If `vae` is no VAE or has diverged, `x` has the wrong form, `k` or `seed` is out of range, or labels are missing or
+        superfluous.
 
     References
     ----------
     Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, equation 8.
     """
-    x = check_images(x, vae.config.input_dim)
-    _check_count("k", k)
+    x = _checked(vae, x)
+    k, seed = check_integer("k", k, least=1, most=_MOST_SAMPLES), check_seed(seed)
     groups = _by_label(vae, x, labels)
     if vae.config.classes:
         return _in_order([iwae_bound(one, x[rows], k=k, seed=seed) for one, rows in groups], groups)
@@ -171,7 +189,10 @@ def iwae_bound(vae: VAE, x: NDArray[np.float32], *, k: int, labels: Any = None, 
     log_likelihood = _LogLikelihood.of(vae)
     images = max(1, _DECODED // k)
     blocks = [slice(start, start + images) for start in range(0, len(x), images)]
-    return np.concatenate([_block_iwae(log_likelihood, x[block], mu[block], log_var[block], k, noise) for block in blocks])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+        bound = np.concatenate([_block_iwae(log_likelihood, x[block], mu[block], log_var[block], k, noise) for block in blocks])
+    check_finite("vae: importance-weighted bound", bound, _DIVERGED)
+    return bound
 
 
 def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> ExactLogPx:
@@ -200,17 +221,17 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
     Raises
     ------
     ValueError
-        If `x` has the wrong form, the model is conditional, diverged or has more than two latent dimensions, or `tol` is not
-        positive or is not reached.
+        If `vae` is no VAE, is conditional, has diverged or has more than two latent dimensions; if a posterior lies so far out
+        that a grid up to it would have more than a million points; if `x` has the wrong form, or `tol` is not positive or is not
+        reached.
 
     References
     ----------
     Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule", SIAM Review 56, theorem 5.1.
     """
-    x = check_images(x, vae.config.input_dim)
     _check_latent_dim(vae)
-    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)) or not 0 < tol < math.inf:
-        raise ValueError(f"tol: expected a finite number of nats above 0, got {tol!r}; 0.01 serves most purposes")
+    x = _checked(vae, x)
+    tol = check_number("tol", tol, above=0, remedy="it is in nats, and 0.01 is usual")
     quadrature = _Quadrature(vae, x)
     for level in range(1, _MOST_LEVELS + 1):
         images = quadrature.unsettled.sum()
@@ -240,7 +261,7 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     x
         Images, (images, input_dim), values in [0, 1]; the result takes 4 · images · points ** latent_dim bytes.
     points
-        Points along each axis, ≥ 2.
+        Points along each axis, ≥ 2; the result may hold 2²⁹ numbers, 2 GB.
     limit
         The grid covers [−limit, limit] along each axis, > 0; None covers the prior and the codes of `x`.
 
@@ -252,20 +273,21 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     Raises
     ------
     ValueError
-        If `x` has the wrong form, the model is conditional or has more than two latent dimensions, `points` is below 2 or
-        `limit` not positive.
+        If `vae` is no VAE, is conditional, has diverged or has more than two latent dimensions, `x` has the wrong form, `points`
+        is out of range or `limit` not positive.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, section 2.1.
     """
-    x = check_images(x, vae.config.input_dim)
     dims = _check_latent_dim(vae)
-    _check_count("points", points, least=2)
+    x = _checked(vae, x)
+    most = int((_MOST_VALUES / len(x)) ** (1 / dims))
+    points = check_integer("points", points, least=2, most=most, remedy=f"the result for {len(x)} images is to stay below 2 GB")
     if limit is None:
         limit = _Quadrature(vae, x).limit
-    elif isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < math.inf:
-        raise ValueError(f"limit: expected a finite number above 0, or None, got {limit!r}; 6 covers the prior")
+    else:
+        limit = check_number("limit", limit, above=0, most=_FARTHEST_GRID, remedy="6 covers the prior, None also the codes")
     step = 2 * limit / points
     axis = (np.arange(points) + 0.5) * step - limit
     z = np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), axis=-1).reshape(-1, dims)  # (points ** dims, dims)
@@ -274,6 +296,7 @@ def posterior_on_grid(vae: VAE, x: NDArray[np.float32], *, points: int = 200, li
     for start in range(0, len(z), _DECODED):
         chunk = slice(start, start + _DECODED)
         log_density[:, chunk] = _log_joint(log_likelihood, z[chunk], x)
+    check_finite("vae: log p(x, z)", log_density, _DIVERGED)
     for row in log_density:
         row -= row.max() + math.log(np.exp(row - row.max()).sum(dtype=np.float64)) + dims * math.log(step)
     return PosteriorGrid(axis, log_density.reshape(-1, *[points] * dims))
@@ -299,12 +322,13 @@ def kl_to_posterior(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Fl
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a q is narrower than a cell or reaches beyond the grid.
+        If the shapes do not fit, a number is not finite, or a q is narrower than a cell or reaches beyond the grid.
 
     References
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, equation 1.
     """
+    posterior = _checked_grid(posterior)
     codes = _check_gaussians(posterior, mu, log_var)
     return np.array(
         [_kl_and_gradient(code, posterior.axis, row)[0] for code, row in zip(codes, posterior.log_density, strict=True)]
@@ -332,12 +356,14 @@ def best_gaussian(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Best
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a q, given or found, is narrower than a cell or reaches beyond the grid.
+        If the shapes do not fit, a number is not finite, or a q, given or found, is narrower than a cell or reaches beyond the
+        grid.
 
     References
     ----------
     Cremer, Li and Duvenaud 2018, arXiv:1801.03558.
     """
+    posterior = _checked_grid(posterior)
     codes = _check_gaussians(posterior, mu, log_var)
     found = np.array([_search(code, posterior.axis, row) for code, row in zip(codes, posterior.log_density, strict=True)])
     means, log_vars = found[:, : found.shape[1] // 2], found[:, found.shape[1] // 2 :]
@@ -362,26 +388,29 @@ def aggregate_log_prob(z: Floats, mu: Floats, log_var: Floats) -> Floats:
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, a number is not finite, or a log-variance is so extreme that a density is none.
 
     References
     ----------
     Hoffman and Johnson 2016, "ELBO surgery"; Makhzani et al. 2015, arXiv:1511.05644.
     """
-    points, mean, spread = (np.asarray(values, float) for values in (z, mu, log_var))
+    given = (("z", z), ("mu", mu), ("log_var", log_var))
+    points, mean, spread = (check_reals(values, name, remedy=_DIVERGED) for name, values in given)
     if points.ndim != 2 or mean.ndim != 2 or mean.shape != spread.shape or points.shape[1:] != mean.shape[1:] or not mean.size:
         shapes = f"{points.shape}, {mean.shape} and {spread.shape}"
         raise ValueError(
             f"expected z (points, latent_dim) and mu, log_var (images, latent_dim) of at least one image, got {shapes}"
         )
-    deviation = np.exp(0.5 * spread)
     log_scale = (0.5 * math.log(2 * math.pi) + 0.5 * spread).sum(axis=1)  # (images,)
     log_prob = np.empty(len(points))
-    for start in range(0, len(points), step := max(1, _AT_ONCE // mean.size)):
-        part = points[start : start + step, None]  # (some points, 1, latent_dim)
-        log_q = -0.5 * np.square((part - mean) / deviation).sum(axis=-1) - log_scale  # (some points, images)
-        peak = log_q.max(axis=1)
-        log_prob[start : start + step] = peak + np.log(np.exp(log_q - peak[:, None]).mean(axis=1))
+    with np.errstate(all="ignore"):  # what overflows is found below
+        deviation = np.exp(0.5 * spread)
+        for start in range(0, len(points), step := max(1, _AT_ONCE // mean.size)):
+            part = points[start : start + step, None]  # (some points, 1, latent_dim)
+            log_q = -0.5 * np.square((part - mean) / deviation).sum(axis=-1) - log_scale  # (some points, images)
+            peak = log_q.max(axis=1)
+            log_prob[start : start + step] = peak + np.log(np.exp(log_q - peak[:, None]).mean(axis=1))
+    check_finite("log_var: log q(z)", log_prob, f"{spread.min():.4g} to {spread.max():.4g} is too extreme, {_DIVERGED}")
     return log_prob
 
 
@@ -407,38 +436,54 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, thresh
     Raises
     ------
     ValueError
-        If `x` has the wrong form or fewer than two images, `threshold` is negative, or labels are missing or superfluous.
+        If `vae` is no VAE or has diverged, `x` has the wrong form or fewer than two images, `threshold` is negative, or labels
+        are missing or superfluous.
 
     References
     ----------
     Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.2.
     """
-    x = check_images(x, vae.config.input_dim)
+    x = _checked(vae, x)
     if len(x) < 2:
         raise ValueError("x: expected at least two images, got one; a variance over images needs more, give a whole test set")
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)) or not 0 <= threshold < math.inf:
-        raise ValueError(f"threshold: expected a finite variance of at least 0, got {threshold!r}; 0.01 is usual")
+    threshold = check_number("threshold", threshold, least=0, remedy="it is a variance, and 0.01 is usual")
     groups = _by_label(vae, x, labels)
     mu = _in_order([_codes(one, x[rows])[0] for one, rows in groups], groups)
     variance = mu.var(axis=0, dtype=np.float64)
     return ActiveUnits(int((variance > threshold).sum()), variance)
 
 
-def _check_count(name: str, value: object, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+def _checked(vae: VAE, x: Any) -> NDArray[np.float32]:
+    """Return images that fit the model, if it is one whose weights are finite."""
+    check_vae(vae, finite=True)
+    return check_images(x, vae.config.input_dim)
+
+
+def _checked_grid(posterior: PosteriorGrid) -> PosteriorGrid:
+    """Return a posterior on a regular grid over a line or a plane, or say what is wrong with it."""
+    if not isinstance(posterior, PosteriorGrid):
+        raise ValueError(f"posterior: expected a PosteriorGrid, got {type(posterior).__name__}; make one with posterior_on_grid")
+    axis = check_reals(posterior.axis, "posterior.axis", remedy="make one with posterior_on_grid")
+    log_density = as_array(posterior.log_density, "posterior.log_density")
+    dims = log_density.ndim - 1
+    if dims not in (1, 2) or log_density.shape[1:] != axis.shape * dims or axis.size < 2 or not (np.diff(axis) > 0).all():
+        raise ValueError(
+            f"posterior: expected a growing axis (points,) and log_density (images, points) or (images, points, points), got "
+            f"{axis.shape} and {log_density.shape}; make one with posterior_on_grid"
+        )
+    check_finite("posterior.log_density", log_density, _DIVERGED)
+    return PosteriorGrid(axis, log_density)
 
 
 def _check_gaussians(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Floats:
     """Return one q a row, means then log-variances, or say what is wrong: (images, 2 · latent_dim)."""
-    if not isinstance(posterior, PosteriorGrid):
-        raise ValueError(f"posterior: expected a PosteriorGrid, got {type(posterior).__name__}; make one with posterior_on_grid")
-    mean, spread = np.asarray(mu, float), np.asarray(log_var, float)
+    mean, spread = check_reals(mu, "mu", remedy=_DIVERGED), check_reals(log_var, "log_var", remedy=_DIVERGED)
     wanted = (len(posterior.log_density), posterior.log_density.ndim - 1)
     if mean.shape != wanted or spread.shape != wanted:
         raise ValueError(f"expected mu and log_var of shape {wanted}, as the posteriors, got {mean.shape} and {spread.shape}")
     step, limit = posterior.axis[1] - posterior.axis[0], -posterior.axis[0]
-    deviation = np.exp(0.5 * spread)
+    with np.errstate(over="ignore"):  # an infinite σ reaches beyond any grid
+        deviation = np.exp(0.5 * spread)
     if not (deviation >= 0.999 * step).all():
         raise ValueError(
             f"log_var: expected every q at least as wide as a cell, {step:.3g}, got one of {deviation.min():.3g}; "
@@ -508,6 +553,7 @@ def _in_order(parts: list[Floats], groups: list[tuple[VAE, Any]], axis: int = 0)
 
 
 def _check_latent_dim(vae: VAE) -> int:
+    check_vae(vae)
     if vae.config.classes:
         raise ValueError("vae: expected one that is not conditional; give with_label(vae, label) and the images with that label")
     dims = vae.config.latent_dim
@@ -521,7 +567,7 @@ def _batch_elbo(vae: VAE, x: NDArray[np.float32], samples: int, noise: keras.ran
     deviation = ops.exp(0.5 * log_var)
     total = np.zeros(len(x))
     for _ in range(samples):
-        z = mu + deviation * keras.random.normal(ops.shape(mu), seed=noise)
+        z = mu + deviation * keras.random.normal(ops.shape(mu), dtype=mu.dtype, seed=noise)
         terms = elbo_terms(x, vae.decoder(z), mu, log_var)
         total += ops.convert_to_numpy(terms.reconstruction)
     reconstruction = (total / samples).astype(np.float32)
@@ -573,8 +619,8 @@ class _LogLikelihood:
 
     def __call__(self, z: Floats, x: Floats) -> Floats:
         inputs = (np.asarray(z, np.float32), x)
-        result: Floats = np.asarray(self._fast.predict_on_batch(inputs))
-        return result if np.isfinite(result).all() else np.asarray(self._stable.predict_on_batch(inputs))
+        result: Floats = as_array(self._fast.predict_on_batch(inputs))
+        return result if np.isfinite(result).all() else as_array(self._stable.predict_on_batch(inputs))
 
     def _compiled(self, decoder: keras.Model, partition: Callable[[Tensor], Tensor]) -> keras.Model:
         """Compile for any number of groups, points and images: two calls that differ in all of them tell the backend."""
@@ -602,7 +648,7 @@ class _LikelihoodModel(keras.Model):
     """The computation as a Keras model, so that `predict_on_batch` compiles it on any backend."""
 
     def __init__(self, decoder: keras.Model, partition: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(name="log_likelihood")
+        super().__init__(name="log_likelihood", dtype="float32")  # whatever the global policy is
         self.decoder, self.partition = decoder, partition
 
     def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
@@ -662,7 +708,7 @@ class _Quadrature:
         if (reach := min(float(np.abs(self.mu).max()) + 1, farthest)) > self.limit:
             self._cover(reach)
         while self._share_at_border() > _LOST_AT_BORDER and self.limit < farthest:
-            self._cover(self.limit + _FIRST_WIDTH)
+            self._cover(self.limit + max(_FIRST_WIDTH, self.limit / _WIDENING))
 
     @property
     def points(self) -> int:
@@ -680,7 +726,8 @@ class _Quadrature:
         row, quarter = np.nonzero((self.log_masses > self._log_sums(image) - _NEGLIGIBLE) & self.unsettled[image, None])
         self.tiles *= 2
         kept = 2 * tile[row] + _grid_indices(2, self.dims)[quarter]
-        codes = np.floor((self.mu[self.unsettled] + self.limit) / (self.side * self.step)).astype(np.int64)
+        inside = np.clip(self.mu[self.unsettled], -self.limit, self.limit)
+        codes = np.floor((inside + self.limit) / (self.side * self.step)).astype(np.int64)
         tile, image = np.concatenate([kept, codes]), np.concatenate([image[row], np.flatnonzero(self.unsettled)])
         moves = _grid_indices(3, self.dims) - 1
         log_px, change = self.log_px.copy(), self.change.copy()
@@ -689,9 +736,15 @@ class _Quadrature:
         self.unsettled &= ~((self.change <= tol) & (change <= 10 * tol) & resolved)
 
     def _cover(self, limit: float) -> None:
-        """Start again with the coarsest grid up to a limit: all tiles for all images."""
+        """Start again with the coarsest grid up to a limit: all tiles for all images. Refuse one with too many points."""
         self.limit = limit
         self.tiles = math.ceil(2 * limit / _FIRST_WIDTH)
+        most = int((_MOST_POINTS / _TILE_POINTS) ** (1 / self.dims))
+        if self.tiles > most:
+            raise ValueError(
+                f"vae: expected posteriors within {most * _FIRST_WIDTH / 2:.0f} standard deviations of the prior, got one that "
+                f"may lie beyond; train again with a lower learning rate or a larger beta, or use iwae_bound"
+            )
         self._sum(np.arange(self.tiles**self.dims * len(self.x)))
 
     def _share_at_border(self) -> float:
@@ -729,14 +782,13 @@ class _Quadrature:
             log_joint = _log_joint(self.log_likelihood, z, x)  # (images, points)
             peak = log_joint.max(axis=1)
             highest[images] = np.maximum(highest[images], peak)
-            with np.errstate(divide="ignore"):  # a quarter without mass: log 0 = −inf
+            with np.errstate(divide="ignore", invalid="ignore"):  # a quarter without mass: log 0 = −inf; NaN is found below
                 self.log_masses[rows] = np.log(np.exp(log_joint - peak[:, None]) @ self.quarters) + peak[:, None]
         image = pairs % len(self.x)
         total = np.bincount(image, np.exp(self.log_masses - highest[image, None]).sum(axis=1), minlength=len(self.x))
         log_sums = highest[self.unsettled] + np.log(total[self.unsettled])
         self.log_px[self.unsettled] = log_sums + self.dims * math.log(self.step)
-        if not np.isfinite(self.log_px).all():
-            raise ValueError("vae: expected finite log p(x), got NaN or infinity; its weights have diverged, train it again")
+        check_finite("vae: log p(x)", self.log_px, _DIVERGED)
         # where one point carries a posterior, the grid is too coarse for it, even if two grids agree by chance
         return total * _MOST_ON_ONE_POINT > 1
 
@@ -758,4 +810,6 @@ def _codes(vae: VAE, x: Floats) -> tuple[Floats, Floats]:
     """Encode: mu and log_var as arrays, each (images, latent_dim)."""
     parts = [vae.encoder(x[start : start + _BATCH]) for start in range(0, len(x), _BATCH)]
     mu, log_var = (np.concatenate([ops.convert_to_numpy(part) for part in column]) for column in zip(*parts, strict=True))
+    for name, values in (("mu", mu), ("log_var", log_var)):
+        check_finite(f"vae: {name} of q(z|x)", values, _DIVERGED)
     return mu, log_var
