@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
 import re
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
@@ -21,10 +23,16 @@ sys.path.insert(0, str(ROOT / "tools"))
 import alone  # noqa: E402 -- tools/ is no package
 import browser as browser_tool  # noqa: E402
 import reproducible  # noqa: E402
+import shown  # noqa: E402 -- and it needs tools/
+
+LIMIT_S = 180
+"""Within this time any state that a test waits for has come, however busy the machine is: what takes longer hangs."""
+expect.set_options(timeout=1000 * LIMIT_S)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where two processes share the work, each takes whole files, but for the visits to all pages, which share nothing."""
+    """Limit each test by what hangs; where processes share the work, each takes whole files, but for the visits to all pages."""
+    item.add_marker(pytest.mark.timeout(3600))
     if item.path.name != "test_pages.py":
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
@@ -87,7 +95,8 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture(scope="session")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     found = browser_tool.find()
-    launched = playwright.chromium.launch(executable_path=found, args=browser_tool.arguments())
+    launched = playwright.chromium.launch(executable_path=found, args=browser_tool.arguments(), timeout=1000 * LIMIT_S)
+    launched.on("context", lambda context: context.set_default_timeout(1000 * LIMIT_S))
     yield launched
     launched.close()
 
@@ -97,11 +106,29 @@ _GUIDELINES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # what a page is asked about once it is there
 _OBSERVE = """
 window.seen = { shift: 0, policy: [] };
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
-}).observe({ type: "layout-shift", buffered: true });
+const add = (entries) => entries.forEach((entry) => (seen.shift += entry.hadRecentInput ? 0 : entry.value));
+const shifts = new PerformanceObserver((list) => add(list.getEntries()));
+shifts.observe({ type: "layout-shift", buffered: true });
+window.shifted = () => (add(shifts.takeRecords()), seen.shift);
 document.addEventListener("securitypolicyviolation", (event) => seen.policy.push(event.effectiveDirective));
 """
+AS_PICTURE = "canvas => canvas.toDataURL()"
+_FRAMES = """async (count) => {
+  for (; count; count--) await new Promise(requestAnimationFrame);
+}"""
+# Each widget counts its finished paintings in data-painted. Whatever asks for another asks for the very next frame: once two
+# frames have passed without any, none is under way.
+_AT_REST = """async () => {
+  const painted = () => {
+    const widgets = [...document.querySelectorAll(".vae-widget[data-painted]")];
+    if (!widgets.length) throw new Error("expected a widget that counts its paintings, found none");
+    return widgets.map((widget) => widget.dataset.painted).join();
+  };
+  for (let before = ""; before !== painted(); ) {
+    before = painted();
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+  }
+}"""
 _WIDGETS_STAND = """(count) => {
   const boxes = [...document.querySelectorAll(".vae-widget-box")];
   return boxes.length === count && boxes.every((box) => box.querySelector(".vae-widget canvas, .vae-widget-error")
@@ -140,11 +167,51 @@ class Watched:
         widgets = self.page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
         if widgets:
             self.page.keyboard.press("Shift")
-            self.page.wait_for_function(_WIDGETS_STAND, arg=widgets, timeout=60_000)
+            self.page.wait_for_function(_WIDGETS_STAND, arg=widgets)
+            at_rest(self.page)
         self.page.wait_for_function(
             "() => !document.querySelector('article') || document.documentElement.dataset.boxes === 'known'"
         )
         return self.page
+
+
+def frames(page: Page, count: int = 2) -> None:
+    """Wait until the browser has prepared as many frames: what was asked of it before has been done by then."""
+    page.evaluate(_FRAMES, count)
+
+
+def at_rest(page: Page) -> None:
+    """Wait until every painting that the widgets of a page have been asked for is done; what plays never comes to rest."""
+    page.evaluate(_AT_REST)
+
+
+def until(page: Page, true: Callable[[], object], what: str) -> None:
+    """Ask again, frame by frame, until something is true that only Python can tell."""
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end, f"not within {LIMIT_S} s: {what}"
+        frames(page)
+
+
+def other_picture(canvas: Locator, before: str) -> str:
+    """Wait until a canvas shows something else than before, and return what, once all is painted."""
+    changed = f"([canvas, before]) => ({AS_PICTURE})(canvas) !== before"
+    canvas.page.wait_for_function(changed, arg=[canvas.element_handle(), before])
+    at_rest(canvas.page)
+    shown: str = canvas.evaluate(AS_PICTURE)
+    assert shown != before, "the picture went back to what it was"
+    return shown
+
+
+@contextlib.contextmanager
+def slow_motion(page: Page) -> Iterator[None]:
+    """Let what plays take 50 times as long: on no machine does it end before it is looked at."""
+    page.evaluate("""() => {
+      window.fullSpeed = requestAnimationFrame;
+      window.requestAnimationFrame = (call) => fullSpeed((now) => call(now / 50));
+    }""")
+    yield
+    page.evaluate("() => { window.requestAnimationFrame = fullSpeed; }")
 
 
 def violations(page: Page) -> list[str]:
@@ -167,14 +234,12 @@ def widget_state(page: Path) -> str:
 
 @pytest.fixture(params=["no-preference", "reduce"])
 def widget_page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
-    """The chapter that a test file names in WIDGET as (chapter, selector, width), its widget drawn; and the wish about motion."""
-    chapter, selector, width = request.module.WIDGET
+    """The page of the widget that a test file names in WIDGET, with the page's width; and the wish about motion."""
+    widget, width = request.module.WIDGET
     context = chromium.new_context(viewport={"width": width, "height": 900}, reduced_motion=request.param)
-    opened = context.new_page()
-    opened.goto(f"{site}/book/{chapter}.html")
-    opened.locator(f"{selector} canvas").wait_for(timeout=30_000)
-    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
-    yield opened, request.param
+    watched = Watched(context, site)
+    yield watched.open(f"{site}/{shown.page_with(widget)}"), request.param
+    assert watched.foreign == watched.troubles == []
     context.close()
 
 

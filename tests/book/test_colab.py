@@ -7,7 +7,7 @@ from pathlib import Path
 import alone
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import LIMIT_S, ROOT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -40,7 +40,7 @@ def test_without_an_address_the_setup_cell_says_what_to_do(colab: Path) -> None:
     # a copy of the book whose owner has set the address is told apart by putting the placeholder back
     setup.source = setup.source.replace(_address(config), f"https://github.com/{unset}/vae-book")
     notebook.cells = [setup]
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(colab)}})
+    client = NotebookClient(notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(colab)}})
     with pytest.raises(
         CellExecutionError, match=r"(?s)does not know its own address.*pip install --no-deps git.*make repository URL"
     ) as error:

@@ -5,6 +5,7 @@ A book of two small chapters stands in, with the real tools, configuration and l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import LIMIT_S, ROOT
 
 HEAD = """---
 jupytext:
@@ -60,17 +61,36 @@ class SmallBook:
     def build(self, *options: str, **changes: str) -> tuple[int, str]:
         process = self.start(*options, **changes)
         try:
-            printed, _ = process.communicate(timeout=120)
+            printed, _ = process.communicate(timeout=5 * LIMIT_S)  # for what hangs
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         return process.returncode, printed
+
+    def write_a_cell_that_waits(self) -> tuple[Path, Path]:
+        """Write a cell that makes the first of two files, and goes on once somebody has made the second."""
+        begun, end = (self.root / "book" / name for name in ("begun", "end"))
+        for file in (begun, end):
+            file.unlink(missing_ok=True)
+        code = (
+            "import os, time\nopen('begun', 'w').close()\nwhile not os.path.exists('end'):\n    time.sleep(0.05)\nprint('slowly')"
+        )
+        self.write("other", code)
+        return begun, end
 
     def page(self, name: str) -> str:
         return (self.root / "_build" / "html" / "book" / f"{name}.html").read_text(encoding="utf-8")
 
     def executed(self, printed: str) -> set[str]:
         return set(re.findall(r"book/([\w-]+)\.md: Executed notebook", printed))
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a running process has made a file."""
+    while not file.exists():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.05)
+            raise AssertionError(f"it ended before it made {file.name}: {process.communicate()[0]}")
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +181,12 @@ def test_a_change_of_the_library_executes_what_imports_it(book: SmallBook) -> No
 
 
 def test_killed_in_the_middle(book: SmallBook) -> None:
-    book.write("other", "import time\nopen('started', 'w').close()\ntime.sleep(60)")
-    process, started = book.start(), book.root / "book" / "started"
-    while not started.exists() and process.poll() is None:
-        time.sleep(0.05)
+    begun, _ = book.write_a_cell_that_waits()
+    process = book.start()
+    wait_for(begun, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    started.unlink()
+    begun.unlink()
     assert "an earlier build did not end well: the pages are written anew" in recovers(book, {"other"})
 
 
@@ -190,13 +209,19 @@ def test_what_a_former_build_left_is_damaged(book: SmallBook, damaged: str) -> N
 
 
 def test_two_builds_at_once_wait_for_each_other(book: SmallBook) -> None:
-    book.write("other", "import time\ntime.sleep(3)\nprint('slowly')")
+    begun, end = book.write_a_cell_that_waits()
     first = book.start("--strict")
-    time.sleep(1)
+    wait_for(begun, first)
     second = book.start("--strict")
-    printed = [process.communicate(timeout=300)[0] for process in (first, second)]
+    assert second.stdout is not None
+    waits = "another build is under way in this folder already: waiting for it"
+    said = next((line for line in second.stdout if waits in line), "")
+    end.touch()
+    printed = [process.communicate(timeout=5 * LIMIT_S)[0] for process in (first, second)]
+    for file in (begun, end):
+        file.unlink()
+    assert said, printed
     assert [first.returncode, second.returncode] == [0, 0], printed
-    assert "another build is under way in this folder already: waiting for it" in "".join(printed)
     assert "slowly" in book.page("other")
 
 

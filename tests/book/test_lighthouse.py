@@ -11,7 +11,7 @@ from typing import Any
 
 import browser as browser_tool
 import pytest
-from conftest import ROOT
+from conftest import LIMIT_S, ROOT
 
 PAGES = ["book/index.html", "book/intuition.html", "book/latent-explorer.html"]
 LEAST_PERFORMANCE = {"desktop": 95, "mobile": 85}
@@ -31,7 +31,7 @@ def run(url: str, device: str, folder: Path, categories: list[str]) -> dict[str,
     preset = ["--preset=desktop"] if device == "desktop" else []
     environment = {"CHROME_PATH": browser_tool.find(), "PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)}
     done = subprocess.run(
-        [*command, *options, *preset], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [*command, *options, *preset], env=environment, capture_output=True, text=True, timeout=5 * LIMIT_S, check=False
     )
     assert report.exists(), done.stdout[-2000:] + done.stderr[-2000:]
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))

@@ -8,26 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import widget_state
-from playwright.sync_api import Browser, Page
+import shown
+from conftest import AS_PICTURE, Watched, at_rest, other_picture, widget_state
+from playwright.sync_api import Browser, Page, expect
 
 MOST_BYTES = 600_000  # of a page's widget state, gzipped
-AS_PICTURE = "canvas => canvas.toDataURL()"
 SLIDERS = {
-    "exact-likelihood": ["Which image", "From the encoder's q to the best"],
-    "which-beta": ["Which beta, from the smallest to the largest"],
-    "aggregate-posterior": ["How far along both ways"],
+    "PosteriorGap": ["Which image", "From the encoder's q to the best"],
+    "BetaScrubber": ["Which beta, from the smallest to the largest"],
+    "HoleWalk": ["How far along both ways"],
 }
 
 
 @pytest.fixture(scope="module", params=SLIDERS)
 def page(request: pytest.FixtureRequest, chromium: Browser, site: str) -> Iterator[tuple[Page, str]]:
     context = chromium.new_context(viewport={"width": 390, "height": 900})
-    opened = context.new_page()
-    opened.goto(f"{site}/book/{request.param}.html")
-    opened.locator(".vae-elbo canvas").wait_for(timeout=30_000)
-    opened.locator(".noUi-handle").first.wait_for(timeout=30_000)
-    yield opened, request.param
+    watched = Watched(context, site)
+    yield watched.open(f"{site}/{shown.page_with(request.param)}"), request.param
+    assert watched.foreign == watched.troubles == []
     context.close()
 
 
@@ -36,7 +34,7 @@ def press(page: Page, slider: int, *keys: str) -> list[str]:
     page.locator(".noUi-handle").nth(slider).focus()
     for key in keys:
         page.keyboard.press(key)
-    page.wait_for_timeout(200)
+    at_rest(page)
     return said(page)
 
 
@@ -55,8 +53,8 @@ def test_every_slider_moves_picture_and_words(page: tuple[Page, str]) -> None:
         press(opened, i, "Home")
         before, words = canvas.evaluate(AS_PICTURE), said(opened)
         assert press(opened, i, "ArrowRight", "ArrowRight") != words
-        assert canvas.evaluate(AS_PICTURE) != before
-        assert opened.locator(".noUi-handle").nth(i).get_attribute("aria-label") == spoken
+        other_picture(canvas, before)
+        expect(opened.locator(".noUi-handle").nth(i)).to_have_attribute("aria-label", spoken)
         assert said(opened)[0] in (canvas.get_attribute("aria-label") or "").replace("−", "-")
     box = canvas.bounding_box()
     assert box is not None
@@ -65,7 +63,7 @@ def test_every_slider_moves_picture_and_words(page: tuple[Page, str]) -> None:
 
 def test_the_numbers_keep_their_laws(page: tuple[Page, str]) -> None:
     opened, name = page
-    if name == "exact-likelihood":
+    if name == "PosteriorGap":
         evidence = set()
         for share in ("Home", "End"):
             (elbo, log_px), (missing, to_best, left) = map(numbers, press(opened, 1, share))
@@ -73,7 +71,7 @@ def test_the_numbers_keep_their_laws(page: tuple[Page, str]) -> None:
             assert to_best + left == pytest.approx(missing, abs=0.011)
             evidence.add(log_px)
         assert len(evidence) == 1  # q has moved, log p(x) has not
-    elif name == "which-beta":
+    elif name == "BetaScrubber":
         first, last = press(opened, 0, "Home"), press(opened, 0, "End")
         assert numbers(first[0].split(":")[1])[0] > 5
         assert last[0].startswith("β = 784: rate 0.0 nats")
@@ -84,4 +82,4 @@ def test_the_numbers_keep_their_laws(page: tuple[Page, str]) -> None:
 
 
 def test_the_record_is_light(page: tuple[Page, str], html: Path) -> None:
-    assert len(gzip.compress(widget_state(html / "book" / f"{page[1]}.html").encode())) < MOST_BYTES
+    assert len(gzip.compress(widget_state(html / shown.page_with(page[1])).encode())) < MOST_BYTES

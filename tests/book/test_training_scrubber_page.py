@@ -3,63 +3,58 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
-from conftest import widget_state
-from playwright.sync_api import Page
+import shown
+from conftest import AS_PICTURE, at_rest, other_picture, slow_motion, widget_state
+from playwright.sync_api import Page, expect
 
 MOST_BYTES = 600_000  # of the widget's state, gzipped
-WIDGET = "mnist-results", ".vae-scrubber", 390
-AS_PICTURE = "canvas => canvas.toDataURL()"
-
-
-def said(page: Page) -> str:
-    return page.locator(".vae-scrubber .vae-readout").inner_text()
+WIDGET = "TrainingScrubber", 390
+READOUT = ".vae-scrubber .vae-readout"
 
 
 def test_the_slider_moves_codes_and_readout(widget_page: tuple[Page, str]) -> None:
     opened, _ = widget_page
     canvas, handle = opened.locator(".vae-scrubber canvas"), opened.locator(".noUi-handle").first
-    before = canvas.evaluate(AS_PICTURE)
-    assert said(opened).startswith("Before training")
+    before, readout = canvas.evaluate(AS_PICTURE), opened.locator(READOUT)
+    expect(readout).to_have_text(re.compile("^Before training"))
     handle.focus()
     for _ in range(5):
         opened.keyboard.press("ArrowRight")
-    opened.wait_for_timeout(200)
-    assert said(opened).startswith("≈")
-    assert canvas.evaluate(AS_PICTURE) != before
-    assert (canvas.get_attribute("aria-label") or "").startswith(said(opened))
-    assert handle.get_attribute("aria-label") == "Position in the training"
+    expect(readout).to_have_text(re.compile("^≈"))
+    other_picture(canvas, before)
+    assert (canvas.get_attribute("aria-label") or "").startswith(readout.inner_text())
+    expect(handle).to_have_attribute("aria-label", "Position in the training")
     opened.keyboard.press("End")
-    opened.wait_for_timeout(200)
-    assert said(opened).startswith("After ")
+    expect(readout).to_have_text(re.compile("^After "))
 
 
 def test_the_button_plays_or_jumps(widget_page: tuple[Page, str]) -> None:
     opened, motion = widget_page
     button, handle = opened.locator(".vae-scrubber button"), opened.locator(".noUi-handle").first
-    box = button.bounding_box()
+    readout, box = opened.locator(READOUT), button.bounding_box()
     assert box is not None
     assert box["height"] >= 32
     if motion == "reduce":
-        assert button.inner_text() == "Jump to the end"
+        expect(button).to_have_text("Jump to the end")
         button.click()
-        opened.wait_for_timeout(200)
-        assert said(opened).startswith("After ")
-        assert handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
-        assert button.inner_text() == "Back to the start"
+        expect(readout).to_have_text(re.compile("^After "))
+        expect(handle).to_have_attribute("aria-valuenow", handle.get_attribute("aria-valuemax") or "")
+        expect(button).to_have_text("Back to the start")
         return
-    assert button.inner_text() == "Play"
-    button.click()
-    opened.wait_for_function("() => document.querySelector('.vae-scrubber .vae-readout').innerText.startsWith('≈')")
-    assert button.inner_text() == "Pause"
-    handle.focus()
-    opened.keyboard.press("ArrowRight")  # whoever takes the slider takes over
-    opened.wait_for_timeout(300)
-    stopped = said(opened)
-    opened.wait_for_timeout(300)
-    assert (button.inner_text(), said(opened)) == ("Play", stopped)
+    expect(button).to_have_text("Play")
+    with slow_motion(opened):
+        button.click()
+        expect(readout).to_have_text(re.compile("^≈"))
+        expect(button).to_have_text("Pause")
+        handle.focus()
+        opened.keyboard.press("ArrowRight")  # whoever takes the slider takes over
+        expect(button).to_have_text("Play")
+        at_rest(opened)  # which it would not come to if it went on
+    expect(readout).to_have_text(re.compile("^≈"))
 
 
 def test_a_record_is_light(html: Path) -> None:
-    assert len(gzip.compress(widget_state(html / "book" / "mnist-results.html").encode())) < MOST_BYTES
+    assert len(gzip.compress(widget_state(html / shown.page_with("TrainingScrubber")).encode())) < MOST_BYTES
