@@ -7,8 +7,14 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,7 +45,7 @@ def saved(tmp_path):
 
 
 def values(vae):
-    return {variable.path: np.asarray(variable.value) for variable in vae.trainable_variables}
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in vae.encoder.variables + vae.decoder.variables}
 
 
 def rewrite(path, *, sign=False, **changes):
@@ -107,6 +113,98 @@ def test_nothing_in_the_file_is_pickled(saved):
     assert kinds == {"f", "U"}
 
 
+def all_frozen(vae):
+    vae.trainable = False
+
+
+def encoder_frozen(vae):
+    vae.encoder.trainable = False
+
+
+def one_layer_frozen(vae):
+    vae.decoder.get_layer("decoder_1").trainable = False
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("freeze", [all_frozen, encoder_frozen, one_layer_frozen])
+def test_weights_that_are_frozen_are_saved_as_well(tmp_path, freeze):
+    vae = build_vae(SMALL)
+    expected = values(vae)
+    freeze(vae)
+    loaded = load_weights(save_weights(vae, tmp_path / "model.npz"))
+    assert values(loaded).keys() == expected.keys()
+    assert len(expected) == 14  # kernels and biases of two hidden layers, means, variances, two hidden layers, logits
+    for name, value in expected.items():
+        np.testing.assert_array_equal(values(loaded)[name], value)
+
+
+HISTORY = [
+    {"by": "train", "config": {"epochs": 3, "beta": 0.5, "input_dim": 9}, "epochs": 2, "images": 60},
+    {"by": "fit", "config": None, "epochs": 1, "images": 10, "note": "on the odd ones"},
+]
+
+
+def test_how_weights_were_trained_comes_back(tmp_path):
+    vae = build_vae(SMALL)
+    assert load_weights(save_weights(vae, tmp_path / "new.npz")).trained == []
+    vae.trained = HISTORY
+    loaded = load_weights(save_weights(vae, tmp_path / "model.npz", dtype="float16"))
+    assert loaded.trained == HISTORY
+    assert load_weights(save_weights(loaded, tmp_path / "again.npz")).trained == HISTORY
+
+
+def test_a_history_that_was_altered_is_found(tmp_path):
+    vae = build_vae(SMALL)
+    vae.trained = HISTORY
+    path = save_weights(vae, tmp_path / "model.npz")
+    rewrite(path, trained=np.array(json.dumps(HISTORY[:1])))
+    with pytest.raises(WeightsError, match="the file was altered"):
+        load_weights(path)
+    rewrite(path, trained=None)
+    with pytest.raises(WeightsError, match="the file was altered"):
+        load_weights(path)
+
+
+def test_a_history_that_is_longer_than_a_file_may_hold_is_named(tmp_path):
+    vae = build_vae(SMALL)
+    vae.trained = [{"by": "fit", "epochs": 1, "images": 1, "note": "x" * 1_100_000}]
+    with pytest.raises(WeightsError, match=r"vae\.trained: expected at most a million characters, got 1100\d\d\d; shorten it"):
+        save_weights(vae, tmp_path / "model.npz")
+
+
+def test_weights_that_shrink_by_more_than_a_bomb_may_are_stored_as_they_are(tmp_path):
+    """Zeros shrink by a factor of 1,000: loading refuses such a file where it is large, so it must not come from saving."""
+    vae = build_vae(TrainConfig(hidden=(1600, 1600)))
+    for variable in vae.encoder.variables + vae.decoder.variables:
+        variable.assign(np.zeros(variable.shape))
+    path = save_weights(vae, tmp_path / "zeros.npz")
+    assert path.stat().st_size > 3e7
+    assert all(not value.any() for value in values(load_weights(path)).values())
+
+
+def test_threads_save_to_one_file_and_each_load_finds_a_whole_one(tmp_path):
+    path = tmp_path / "model.npz"
+    models = [build_vae(SMALL.replace(seed=seed)) for seed in range(4)]
+    kernels = {values(vae)["mu/kernel"].tobytes() for vae in models}
+    save_weights(models[0], path)
+    errors = []
+
+    def save(vae):
+        try:
+            for _ in range(15):
+                save_weights(vae, path)
+        except Exception as error:  # no thread's error is lost
+            errors.append(error)
+
+    threads = [threading.Thread(target=save, args=(vae,)) for vae in models]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert values(load_weights(path))["mu/kernel"].tobytes() in kernels
+    assert errors == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.npz"]
+
+
 # ---- what cannot be saved -------------------------------------------------------------------------------------------------
 
 
@@ -114,6 +212,91 @@ def test_nothing_in_the_file_is_pickled(saved):
 def test_names_that_do_not_serve(tmp_path, name):
     with pytest.raises(WeightsError, match=r"path: expected a name ending in \.npz in a folder that exists, got"):
         save_weights(build_vae(SMALL), tmp_path / name)
+
+
+def a_decoder():
+    return build_vae(SMALL).decoder
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: SMALL, a_decoder, keras.Sequential])
+def test_what_is_no_vae_is_named(tmp_path, make):
+    with pytest.raises(WeightsError, match="vae: expected a VAE, got"):
+        save_weights(make(), tmp_path / "model.npz")
+
+
+def test_a_vae_that_load_weights_would_not_take_is_not_saved(tmp_path):
+    vae = build_vae(SMALL)
+    for config in (SMALL.replace(hidden=(5,)), SMALL.replace(hidden=(1,) * 101)):
+        vae.config = config
+        with pytest.raises(
+            WeightsError, match=r"vae: expected the weights \{.*got .*encoder_1/.*save a model that build_vae made"
+        ):
+            save_weights(vae, tmp_path / "model.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+PATHS = {
+    "None": (None, "path: expected a string or a Path, got NoneType"),
+    "a number": (3, "path: expected a string or a Path, got int"),
+    "bytes": (b"model.npz", "path: expected a string or a Path, got bytes"),
+    "NUL": ("mod\0el.npz", "path: expected no NUL character"),
+    "NUL in a folder": ("fol\0der/model.npz", "path: expected no NUL character"),
+}
+
+
+@pytest.mark.parametrize(("path", "message"), PATHS.values(), ids=PATHS)
+def test_what_is_no_path(path, message):
+    with pytest.raises(WeightsError, match=message):
+        save_weights(build_vae(SMALL), path)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("length", [240, 251, 255])
+def test_the_longest_names_serve(tmp_path, length):
+    path = tmp_path / ("x" * (length - 4) + ".npz")
+    assert load_weights(save_weights(build_vae(SMALL), path)).config == SMALL
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("path", ["x" * 252 + ".npz", "x" * 300 + "/model.npz", "x/" * 3000 + "model.npz", "\udcff\ud800.npz"])
+def test_longer_names_and_names_that_no_file_has(tmp_path, path):
+    with pytest.raises(WeightsError, match="expected"):
+        save_weights(build_vae(SMALL), tmp_path / path)
+    with pytest.raises(WeightsError, match="expected a file written by save_weights"):
+        load_weights(tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def nobody():
+    """Without the rights of root, which may read and write everything."""
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    yield
+    if was_root:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_searched(tmp_path, request):
+    vae = build_vae(SMALL)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    path = save_weights(vae, closed / "model.npz")
+    closed.chmod(0o000)
+    request.getfixturevalue("nobody")
+    try:
+        with pytest.raises(
+            WeightsError, match=r"expected a file written by save_weights, got: .*Permission denied.*check the path"
+        ):
+            load_weights(path)
+        with pytest.raises(WeightsError, match=r"path: expected|got: .*Permission denied"):
+            save_weights(vae, path)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        closed.chmod(0o700)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int8", np.float32, None])
@@ -283,7 +466,26 @@ FORGED = {
     "no object": ({"config": np.array("[1, 2]")}, "written by save_weights, got"),
     "deep JSON": ({"config": np.array("[" * 100_000)}, "written by save_weights, got"),
     "a number as configuration": ({"config": np.array(3.0)}, "written by save_weights, got"),
-}
+    "a list of configurations": ({"config": np.array(["{}", "{}"])}, "written by save_weights, got"),
+    "a number of 4,000 digits": ({"config": np.array(f'{{"latent_dim": 1{"0" * 4000}}}')}, r"expected 10{30} numbers"),
+    "many layers": ({"config": np.array(json.dumps({"hidden": [1] * 1000}))}, "expected at most 100 hidden layers, got 1000"),
+    "a history of text": ({"trained": np.array("well")}, "written by save_weights, got"),
+    "a history that is no list": ({"trained": np.array("{}")}, "written by save_weights, got: a JSON dict, not a list"),
+    "a history of numbers": ({"trained": np.array("[1]")}, "written by save_weights, got: a training 1, not one with"),
+    "a history of nobody": (
+        {"trained": np.array('[{"by": "me", "epochs": 1, "images": 2}]')}, "written by save_weights, got: a training"
+    ),
+    "a history of less than nothing": (
+        {"trained": np.array('[{"by": "fit", "epochs": -1, "images": 2}]')}, "written by save_weights, got: a training"
+    ),
+    "a history without images": ({"trained": np.array('[{"by": "fit", "epochs": 1}]')}, "got: a training"),
+    "a history of another configuration": (
+        {"trained": np.array('[{"by": "train", "epochs": 1, "images": 2, "config": {"depth": 1}}]')}, "depth"
+    ),
+    "deep history": ({"trained": np.array("[" * 100_000)}, "written by save_weights, got"),
+    "NaN": ({"mu/bias": np.full(2, np.nan, np.float32)}, "expected finite weights, got inf or NaN in mu/bias; train again"),
+    "infinity": ({"mu/bias": np.full(2, np.inf, np.float16)}, "expected finite weights, got inf or NaN in mu/bias; train again"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "message"), FORGED.values(), ids=FORGED)
@@ -324,6 +526,82 @@ def test_whatever_happens_to_the_bytes_gives_the_same_weights_or_a_weights_error
             np.testing.assert_array_equal(values(loaded)[name], value)
 
 
+def zip_of(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, header, content in members:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for chunk in content:
+                    member.write(chunk)
+
+
+def text(content):
+    array = np.array(content)
+    return np.lib.format.header_data_from_array_1_0(array), [array.tobytes()]
+
+
+def zeros(shape):
+    size, row = int(np.prod(shape)) * 4, bytes(1 << 20)
+    whole, rest = divmod(size, len(row))
+    return {"descr": "<f4", "fortran_order": False, "shape": shape}, [*[row] * whole, row[:rest]]
+
+
+def bombs(folder):
+    """Files of a few kilobytes to a megabyte that say in one way or another that they hold up to 250 MB."""
+    few, signature = text(json.dumps({"input_dim": 9, "hidden": [5, 4]})), ("sha256", *text("0" * 64))
+    config = TrainConfig(hidden=(5000, 5000))
+    wide, shapes, count = text(json.dumps(asdict(config))), weights._shapes(config), weights._count(config)
+    deep = text(json.dumps({"hidden": [1] * 1000, "input_dim": 1}))
+    named = {
+        "a member more": [("config", *few), signature, ("more", *zeros((1 << 26,)))],
+        "a large configuration": [("config", *text(" " * (1 << 24))), signature],
+        "a large digest": [("config", *few), ("sha256", *text("0" * (1 << 24)))],
+        "a long history": [("config", *few), signature, ("trained", *text(" " * (1 << 24)))],
+        "one weight of all": [("config", *wide), signature, ("mu/bias", *zeros((count,)))],
+        "all weights": [("config", *wide), signature, *((name, *zeros(shape)) for name, shape in shapes.items())],
+        "many members": [("config", *few), signature, *((str(number), *text("x")) for number in range(5000))],
+        "many layers": [("config", *deep), signature, ("x", *zeros((weights._count(TrainConfig(hidden=(1,) * 1000)),)))],
+    }
+    for name, members in named.items():
+        zip_of(folder / f"{name}.npz", members)
+    return sorted(named)
+
+
+LOAD = """
+import resource, sys
+import vae_lib
+from vae_lib import weights
+vae_lib.WeightsError, vae_lib.load_weights  # loaded before anything is measured
+def refused(path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        vae_lib.load_weights(path)
+    except vae_lib.WeightsError as error:
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, error)
+    else:
+        print("loaded")
+for path in sys.argv[1:]:
+    refused(path)
+assert "tensorflow" not in sys.modules and "keras" not in sys.modules, "something was built"
+"""
+
+
+def test_bombs_are_refused_before_anything_is_read_or_built(tmp_path):
+    names = bombs(tmp_path)
+    assert len(names) == 8
+    assert sum((tmp_path / f"{name}.npz").stat().st_size for name in names) < 8e6
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *(tmp_path / f"{name}.npz" for name in names)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert "loaded" not in line, name
+        assert int(line.split()[0]) <= 50, (name, line)  # MB
+        assert "save it again with save_weights" in line, name
+
+
 # ---- models that ship -----------------------------------------------------------------------------------------------------
 
 
@@ -346,7 +624,7 @@ def test_a_shipped_model_is_loaded(shipped):
 
 
 @pytest.mark.usefixtures("shipped")
-@pytest.mark.parametrize("name", ["large", "../small", "", "small.npz"])
+@pytest.mark.parametrize("name", ["large", "../small", "", "small.npz", None, 3, ["small"], "nu\0l"])
 def test_an_unknown_name_says_which_are_known(name):
     with pytest.raises(WeightsError, match="name: expected one of small, got"):
         pretrained(name)
@@ -363,11 +641,17 @@ def test_a_shipped_file_that_is_not_the_shipped_one(tmp_path, content):
         pretrained("small")
 
 
-@pytest.mark.parametrize("content", [None, "{not JSON"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, "{not JSON", "null", "3", "[]", "{}", '"mnist-2d"', '{"mnist-2d": null}', '{"mnist-2d": {}}',
+        '{"mnist-2d": {"sha256": 3}}', "[" * 100_000, '{"a":' * 100_000, "\xff",
+    ],
+)  # fmt: skip
 def test_a_missing_or_damaged_registry(tmp_path, monkeypatch, content):
     monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
     if content is not None:
-        (tmp_path / "registry.json").write_text(content)
+        (tmp_path / "registry.json").write_text(content, encoding="latin-1")
     with pytest.raises(WeightsError, match=r"expected the list of shipped models, got: .*; install vae_lib again"):
         pretrained("small")
 
