@@ -69,7 +69,7 @@ test("regions are laid out from the top, as a picture is", () => {
 
 test("windows are cut in order, and a wrong number of bytes is named", () => {
   const numbers = new Float32Array([1, 2, 3, 4, 5, 6, 7]);
-  const shapes = [{ columns: 2, rows: 2 }, { columns: 1, rows: 3 }];
+  const shapes = [{ left: 0, bottom: 0, columns: 2, rows: 2 }, { left: 0, bottom: 0, columns: 1, rows: 3 }];
   const cut = unpackWindows(shapes, 0.5, new DataView(numbers.buffer));
   assert.deepEqual(cut.map(({ logDensity }) => [...logDensity]), [[1, 2, 3, 4], [5, 6, 7]]);
   assert.throws(() => unpackWindows(shapes, 0.5, new DataView(new ArrayBuffer(8))), /expected 7 densities of four bytes, got 8 bytes/);

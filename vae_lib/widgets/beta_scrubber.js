@@ -1,13 +1,14 @@
 // The beta scrubber: models that differ in beta alone, with their codes, decoded images and place on the rate-distortion curve.
-import { Axes } from "./kit.js";
-import { BLUE, ORANGE, fittedContext, keepPanels, readOrSay } from "./panels.js";
+import { finiteNumber, finiteNumbers, hexColors, imageShape, wholeNumber } from "./checks.js";
+import { Axes, widget } from "./kit.js";
+import { BLUE, ORANGE, fittedContext, keepPanels } from "./panels.js";
 import { betaText, chosen, betaInWords, equalLoss, span } from "./beta_scrubber_maths.js";
 import { drawImages, drawPlane, readSnapshots } from "./snapshots.js";
 import { arrange } from "./training_scrubber_maths.js";
 
 function readModels(model) {
-  const betas = model.get("betas");
-  const [rates, distortions] = [model.get("rates"), model.get("distortions")];
+  const betas = finiteNumbers("betas", model.get("betas"));
+  const [rates, distortions] = ["rates", "distortions"].map((name) => finiteNumbers(name, model.get(name), betas.length));
   const record = readSnapshots(model, betas.length);
   return { ...record, betas, places: record.places, at: betas.map((_, i) => ({ rate: rates[i], distortion: distortions[i] })) };
 }
@@ -38,21 +39,22 @@ function drawCurve(context, box, models, number, ink) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  const models = readOrSay(el, () => readModels(model));
-  if (!models) return;
-  const shape = model.get("image_shape");
-  const columns = model.get("columns");
+  const models = readModels(model);
+  const shape = imageShape(model.get("image_shape"));
+  const columns = wholeNumber("columns", model.get("columns"));
+  const limits = finiteNumbers("limits", model.get("limits"), models.count);
+  const colors = hexColors(model.get("colors"));
   const size = models.decoded.length / models.count;
   const rows = Math.ceil(size / (shape[0] * shape[1]) / columns);
   const scratch = document.createElement("canvas");
   return keepPanels({ model, el }, ["number"], (canvas, width, theme) => {
-    const number = chosen(model.get("number"), models.count);
+    const number = chosen(finiteNumber("number", model.get("number")), models.count);
     const place = arrange(width, (columns * shape[1]) / (rows * shape[0]));
     const context = fittedContext(canvas, width, place.height);
     const codes = models.codes.subarray(2 * models.points * number, 2 * models.points * (number + 1));
     const levels = models.decoded.subarray(size * number, size * (number + 1));
     const now = { from: number, to: number, share: 0 };
-    drawPlane(context, place.plane, models, now, { codes, colors: model.get("colors"), limit: model.get("limits")[number], ...theme });
+    drawPlane(context, place.plane, models, now, { codes, colors, limit: limits[number], ...theme });
     drawImages(context, place.images, levels, shape, columns, scratch, theme.ink);
     drawCurve(context, place.chart, models, number, theme.ink);
     const lines = betaInWords(models.betas[number], models.at[number]);
@@ -60,4 +62,4 @@ function render({ model, el }) {
   }).stop;
 }
 
-export default { render };
+export default widget(render);

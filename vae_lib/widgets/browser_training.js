@@ -1,7 +1,8 @@
 // Training in the browser: what the worker has learned is painted, and what the reader wants is passed on to it.
+import { demand, finiteNumber, finiteNumbers, hexColors, imageShape, wholeNumber } from "./checks.js";
 import { onPaper } from "./contrast.js";
-import { Axes, element, keepPainted, legend, sharpContext, show, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth, readOrSay } from "./panels.js";
+import { Axes, element, keepPainted, legend, sharpContext, show, themeOf, widget } from "./kit.js";
+import { BLUE, ORANGE, canvasWidth, fitCanvas, followWidth } from "./panels.js";
 import { mosaic } from "./training_scrubber_maths.js";
 import { LossRecord, arrangePanels, describePicture, gridOf, shortNumber } from "./browser_training_record.js";
 
@@ -11,14 +12,22 @@ const FONT = 10; // of the digits on the map, CSS pixels
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 function readSetup(model) {
+  demand(model.get("labels")?.byteLength, "labels of training images", model.get("labels"));
   const labels = bytesOf(model.get("labels"));
-  const [height, width] = model.get("image_shape");
-  if (!labels.length) throw new Error("expected labels of training images, got none");
-  return { labels, count: labels.length, pixels: height * width, shape: [height, width], z: gridOf(model.get("quantiles")) };
+  const [height, width] = imageShape(model.get("image_shape"));
+  const quantiles = finiteNumbers("quantiles", model.get("quantiles"));
+  const packed = Math.ceil((labels.length * height * width) / 2);
+  demand(model.get("images")?.byteLength === packed, `${packed} bytes of images`, model.get("images")?.byteLength);
+  settingsOf(model); // throws where one is no number
+  const columns = wholeNumber("the number of quantiles", quantiles.length, 1, 64);
+  const sizes = { hidden: wholeNumber("hidden", model.get("hidden"), 1, 4096), batch: wholeNumber("batch_size", model.get("batch_size"), 1, labels.length) };
+  const colors = hexColors(model.get("colors"));
+  return { labels, count: labels.length, pixels: height * width, shape: [height, width], z: gridOf(quantiles), columns, sizes, colors };
 }
 
 function settingsOf(model) {
-  return { learningRate: model.get("learning_rate"), beta: model.get("beta"), noise: model.get("noise") ? 1 : 0 };
+  const [learningRate, beta] = ["learning_rate", "beta"].map((name) => finiteNumber(name, model.get(name)));
+  return { learningRate, beta, noise: model.get("noise") ? 1 : 0 };
 }
 
 /** Start the worker from its text: a page has no file of it. Throws where the page forbids workers; `fail` hears what comes later. */
@@ -143,8 +152,7 @@ function controlsIn(el, noise) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-browser-training");
-  const setup = readOrSay(el, () => readSetup(model));
-  if (!setup) return;
+  const setup = readSetup(model);
   const figure = element("figure", {}, el);
   const controls = controlsIn(figure, model.get("noise"));
   const canvas = element("canvas", { role: "img", "aria-label": "Training in the browser, not begun" }, figure);
@@ -152,7 +160,6 @@ function render({ model, el }) {
   const said = element("p", { class: "vae-unseen", role: "status" }, figure); // what screen readers say, now and then
   const scratch = document.createElement("canvas");
   const record = new LossRecord();
-  const columns = model.get("quantiles").length;
   let worker = null; // {worker, end}
   let landmarks = null;
   let picture = null; // the newest that came
@@ -196,9 +203,9 @@ function render({ model, el }) {
     nameButtons();
     if (!picture || !landmarks) return;
     const context = sharpContext(canvas, width, place.height);
-    if (fresh || !glyphs) glyphs = glyphsOf(onPaper(model.get("colors"), theme.paper), theme.paper);
+    if (fresh || !glyphs) glyphs = glyphsOf(onPaper(setup.colors, theme.paper), theme.paper);
     drawMap(context, place.map, picture, setup.labels, glyphs, theme);
-    drawDecoded(context, place.decoded, picture.levels, setup.shape, columns, scratch, theme.ink);
+    drawDecoded(context, place.decoded, picture.levels, setup.shape, setup.columns, scratch, theme.ink);
     drawLoss(context, place.loss, record, landmarks, settingsOf(model), theme.ink);
     readout.textContent = `Seed ${model.get("seed")}. ${describePicture(picture, settingsOf(model))}${pace()}`;
     if (painted !== picture) {
@@ -279,9 +286,8 @@ function render({ model, el }) {
   try {
     worker = startWorker(model.get("worker"), hear, fail);
     const images = bytesOf(model.get("images")).slice();
-    const { count, pixels, z } = setup;
-    const sizes = { count, pixels, hidden: model.get("hidden"), batch: model.get("batch_size"), seed: model.get("seed") };
-    tell({ kind: "setup", images, z, settings: settingsOf(model), ...sizes }, [images.buffer]);
+    const { count, pixels, z, sizes } = setup;
+    tell({ kind: "setup", images, z, settings: settingsOf(model), count, pixels, seed: model.get("seed"), ...sizes }, [images.buffer]);
   } catch (error) {
     fail(error.message);
   }
@@ -296,4 +302,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default widget(render);

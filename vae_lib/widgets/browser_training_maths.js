@@ -321,6 +321,9 @@ export function landmarksOf(images, pixels) {
 /** A network in training on some images, (count, pixels) in one array: its order, its noise, and the step. */
 export class Training {
   constructor({ images, pixels, hidden, batch, seed }) {
+    for (const [name, value] of Object.entries({ pixels, hidden, batch })) {
+      if (!(Number.isInteger(value) && value > 0)) throw new Error(`expected a whole number above 0 as ${name}, got ${value}`);
+    }
     this.images = images;
     this.count = images.length / pixels;
     if (!(Number.isInteger(this.count) && this.count >= batch)) {

@@ -58,6 +58,7 @@ export class LossRecord {
   /** Steps on the axis: the least of 100, 200, 500, 1000, … that holds all. */
   span() {
     const last = this.steps[this.steps.length - 1] ?? 0;
+    if (!(last > 100 && last < 1e300)) return 100;
     for (let power = 100; ; power *= 10) for (const factor of [1, 2, 5]) if (factor * power >= last) return factor * power;
   }
 }

@@ -1,8 +1,9 @@
 // The conditional explorer: one slider picks the digit, the others the hand; the same hand in every digit below.
-import { element, keepPainted, sharpContext, show, themeOf } from "./kit.js";
+import { demand, finiteNumbers, imageShape, wholeNumber } from "./checks.js";
+import { element, keepPainted, sharpContext, show, themeOf, widget } from "./kit.js";
 import { columnsFor, everyLabel, pictureAt } from "./conditional_explorer_maths.js";
 import { sigmoid, unpackLayers } from "./network.js";
-import { canvasWidth, fittedContext, followWidth, readOrSay } from "./panels.js";
+import { canvasWidth, fittedContext, followWidth } from "./panels.js";
 
 const LEAST = 48; // CSS pixels, the width of a picture of the strip
 const LARGE = 200;
@@ -46,11 +47,11 @@ function drawStrip(context, images, shape, { columns, cell, chosen, names, ink, 
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-conditional");
-  const layers = readOrSay(el, () => unpackLayers(model.get("layers"), model.get("weights")));
-  if (!layers) return;
-  const classes = model.get("classes");
+  const layers = unpackLayers(model.get("layers"), model.get("weights"));
+  const classes = wholeNumber("classes", model.get("classes"), 1, layers[0].inputs - 1);
   const names = model.get("names");
-  const shape = model.get("image_shape");
+  demand(Array.isArray(names) && names.length === classes, `${classes} names`, names);
+  const shape = imageShape(model.get("image_shape"), layers.at(-1).outputs);
   const traits = Array.from({ length: layers[0].inputs - classes }, (_, i) => `z${i}`);
   const scratch = document.createElement("canvas");
   const large = element("figure", {}, el);
@@ -63,8 +64,8 @@ function render({ model, el }) {
 
   const { update, stop } = keepPainted(el, model, ["digit", ...traits], () => {
     const { ink } = themeOf(el);
-    const chosen = Math.round(model.get("digit"));
-    const z = traits.map((name) => model.get(name));
+    const chosen = wholeNumber("digit", Math.round(model.get("digit")), 0, classes - 1);
+    const z = finiteNumbers("z", traits.map((name) => model.get(name)));
     const images = everyLabel(layers, z, classes);
     paintImage(scratch, images[chosen], shape);
     drawImage(sharpContext(picture, LARGE, LARGE), scratch, 0, 0, LARGE);
@@ -93,4 +94,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default widget(render);

@@ -17,7 +17,8 @@ export function onPaper(colors, paper) {
   const ground = luminance(channels(paper)) + 0.05;
   return colors.map((color) => {
     let rgb = channels(color);
-    while ((luminance(rgb) + 0.05) / ground < LEAST) rgb = rgb.map((value) => value + (1 - value) / 16);
+    // after 80 steps it is white to within a level; a paper that is bright itself leaves no more contrast than that
+    for (let i = 0; i < 80 && (luminance(rgb) + 0.05) / ground < LEAST; i++) rgb = rgb.map((value) => value + (1 - value) / 16);
     return `#${rgb.map((value) => Math.round(255 * value).toString(16).padStart(2, "0")).join("")}`;
   });
 }

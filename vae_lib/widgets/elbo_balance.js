@@ -1,5 +1,6 @@
 // The ELBO balance: a Gaussian q against a skewed posterior, and log p(x) divided into the ELBO and what q still misses.
-import { Axes, element, legend, show } from "./kit.js";
+import { demand, finiteNumber, finiteNumbers } from "./checks.js";
+import { Axes, element, legend, show, widget } from "./kit.js";
 import { climbPath, elboGradient, elboParts, klToPosterior, logEvidence, logGaussian, logPosterior } from "./elbo_balance_maths.js";
 import { BLUE, ORANGE, drawBar, fittedContext, keepPanels } from "./panels.js";
 
@@ -11,11 +12,16 @@ const MARGIN = 12;
 const CURVE_POINTS = 481;
 const NARROW = 340; // below, names are shorter and the legend has two rows
 const SHOWN_NATS = 5; // how far below log p(x) the bars reach
+const MOST_UNITS = 100; // along the axis of z: each has a number
 const FRAME_MS = 70; // for each step of the climb
 
 function readWorld(model) {
-  const world = { x: model.get("x"), weight: model.get("weight"), bias: model.get("bias") };
-  const limits = { mu: model.get("mu_limits"), logVar: model.get("log_var_limits") };
+  const [weight, bias] = ["weight", "bias"].map((name) => finiteNumber(name, model.get(name)));
+  const world = { x: model.get("x"), weight, bias };
+  const [mu, logVar] = ["mu_limits", "log_var_limits"].map((name) => finiteNumbers(name, model.get(name), 2));
+  demand(mu[0] < mu[1] && mu[1] - mu[0] <= MOST_UNITS, `mu_limits that grow, ${MOST_UNITS} apart at most`, mu);
+  demand(logVar[0] < logVar[1], "log_var_limits that grow", logVar);
+  const limits = { mu, logVar };
   return { ...world, limits, logPx: logEvidence(world) };
 }
 
@@ -152,7 +158,7 @@ function addButtons(el, world, { place, move, quiet }) {
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
   const world = readWorld(model);
-  const place = () => [model.get("mu"), model.get("log_var")];
+  const place = () => ["mu", "log_var"].map((name) => finiteNumber(name, model.get(name)));
   const { readout, stop } = keepPanels({ model, el }, ["mu", "log_var"], (canvas, width, { ink }) => {
     const state = measure(world, ...place());
     const context = fittedContext(canvas, width, HEIGHT);
@@ -174,4 +180,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default widget(render);

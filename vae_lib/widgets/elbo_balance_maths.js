@@ -54,8 +54,10 @@ export function logPosterior(world, z, logPx) {
 /** KL[q ‖ posterior] by its definition, as an integral over z of q (log q − log posterior). */
 export function klToPosterior(world, mu, logVar, logPx) {
   const sigma = Math.exp(0.5 * logVar);
+  const count = Math.round(REACH / STEP);
   let total = 0;
-  for (let z = mu - REACH * sigma; z <= mu + REACH * sigma; z += STEP * sigma) {
+  for (let i = -count; i <= count; i++) { // counted: z may be too large, or sigma too small, for z to grow by a step
+    const z = mu + i * STEP * sigma;
     const logQ = logGaussian(z, mu, logVar);
     total += STEP * sigma * Math.exp(logQ) * (logQ - logPosterior(world, z, logPx));
   }

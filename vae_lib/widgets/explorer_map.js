@@ -1,8 +1,8 @@
 // The explorer's map of the latent plane: layers painted once for each view, and over them, each frame, the point and q.
 import { onPaper } from "./contrast.js";
-import { element, sharpContext, show } from "./kit.js";
+import { element, sharpContext } from "./kit.js";
 import { BLUE, ORANGE } from "./panels.js";
-import { View, aggregateDensity } from "./map_maths.js";
+import { View, aggregateDensity, axisTicks, tickText } from "./map_maths.js";
 
 const TILES = 16; // decoded images along a side
 const DENSITY_CELLS = 128;
@@ -99,11 +99,6 @@ function drawNames(context, names, view, { ink, paper }) {
   }
 }
 
-/** Steps between numbers on the axes: 1, or less where the map is enlarged. */
-function tickStep(span) {
-  return [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2].find((step) => span / step <= 9) ?? 5;
-}
-
 function haloText(context, text, x, y) {
   context.strokeText(text, x, y);
   context.fillText(text, x, y);
@@ -128,14 +123,15 @@ function drawScale(context, view, { ink, paper }) {
   context.textAlign = "center";
   for (const radius of [1, 2, 3]) haloText(context, `${radius}σ`, cx + radius * view.scale * 0.7071, cy - radius * view.scale * 0.7071);
   const [low, high] = [view.toData(0, view.side), view.toData(view.side, 0)];
-  const step = tickStep(high[0] - low[0]);
-  const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0;
-  for (let i = Math.ceil((low[0] + 0.4 * step) / step); i * step < high[0] - 0.4 * step; i++) {
-    haloText(context, show(i * step, digits), view.toPixels(i * step, 0)[0], view.side - 5);
-  }
-  context.textAlign = "left";
-  for (let i = Math.ceil((low[1] + 0.5 * step) / step); i * step < high[1] - 0.4 * step; i++) {
-    haloText(context, show(i * step, digits), 4, view.toPixels(0, i * step)[1] + 4);
+  for (const axis of [0, 1]) { // numbers along the lower edge, then along the left one, away from the corners
+    const { step, values, digits } = axisTicks(low[axis], high[axis]);
+    const shown = values.filter((value) => value > low[axis] + (0.4 + 0.1 * axis) * step && value < high[axis] - 0.4 * step);
+    context.textAlign = axis ? "left" : "center";
+    for (const value of shown) {
+      const text = tickText(value, digits);
+      if (axis) haloText(context, text, 4, view.toPixels(0, value)[1] + 4);
+      else haloText(context, text, view.toPixels(value, 0)[0], view.side - 5);
+    }
   }
 }
 

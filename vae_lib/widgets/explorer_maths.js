@@ -13,6 +13,7 @@ const LEDGER = {
   tolerance: 0.01, // nats by which log p(x) may differ between the last two lattices
   between: 4, // points at which the density is read between two points of a lattice
   most: 12, // halvings: beyond it float32 cannot tell neighbouring points apart
+  points: 60000, // of one lattice: a posterior that needs more is not summed
   kept: 100000, // decoded points that are remembered
   samples: 64, // pairs of opposite samples for the reconstruction where there are more than two dimensions
   smooth: 64, // points along a side of the posterior that is returned, at least
@@ -170,6 +171,11 @@ class Lattice {
     this.highest = -Infinity;
   }
 
+  /** Whether it holds as many points as are allowed. */
+  get full() {
+    return this.values.size >= LEDGER.points;
+  }
+
   /** Evaluate a point, if it has not been. */
   add(i, j) {
     const key = (i + 2 ** 19) * 2 ** 20 + j + 2 ** 19;
@@ -232,9 +238,13 @@ class Lattice {
   }
 }
 
-/** Evaluate points one by one, and then their neighbours, until the posterior is negligible along the border. Yields after each. */
+/**
+ * Evaluate points one by one, and then their neighbours, until the posterior is negligible along the border, or there are too many
+ * of them. Yields after each.
+ */
 function* fill(lattice, points) {
   for (const [i, j] of points) {
+    if (lattice.full) return;
     lattice.add(i, j);
     yield;
   }
@@ -242,6 +252,7 @@ function* fill(lattice, points) {
     grown = false;
     for (const point of lattice.high(LEDGER.negligible)) {
       for (const [i, j] of lattice.around(point)) {
+        if (lattice.full) return;
         if (!lattice.add(i, j)) continue;
         grown = true;
         yield;
@@ -265,17 +276,20 @@ function nearCode(lattice, mu) {
 
 /**
  * log p(x) = log ∫ p(x|z) p(z) dz. log p(x, z) is evaluated on a lattice and interpolated by cubics, which are nearly exact where it
- * is nearly a parabola, as it is around a code; the step is halved near the posterior's mass until log p(x) stays.
+ * is nearly a parabola, as it is around a code; the step is halved near the posterior's mass until log p(x) stays. NaN where it does
+ * not within the points and the halvings allowed.
  */
 function* integrate(likelihood, mu) {
   let lattice = new Lattice(likelihood, 0);
   yield* fill(lattice, [...planePoints(lattice), ...nearCode(lattice, mu)]);
+  if (lattice.full) return { lattice, logPx: NaN };
   let { logPx, peak } = lattice.sum();
   for (let level = 1, change = Infinity; change > LEDGER.tolerance || peak > 0.5; level++) {
     if (level > LEDGER.most) return { lattice, logPx: NaN };
     const finer = new Lattice(likelihood, level);
     const kept = lattice.high(level === 1 || peak > 0.5 ? LEDGER.wary : LEDGER.negligible);
     yield* fill(finer, [...kept.flatMap(([i, j]) => finer.around([2 * i, 2 * j])), ...nearCode(finer, mu)]);
+    if (finer.full) return { lattice: finer, logPx: NaN };
     const next = finer.sum();
     change = Math.abs(next.logPx - logPx);
     ({ logPx, peak } = next);

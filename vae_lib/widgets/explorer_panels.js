@@ -90,7 +90,7 @@ export class EncodePanel {
 
 /** The ends of the ledger's axis: what all bars have in common is cut off, so that a nat can be seen. */
 export function ledgerRange({ reconstruction, kl, logPx }) {
-  const least = Math.min(reconstruction, logPx === null ? Infinity : -logPx);
+  const least = Math.min(reconstruction, Number.isFinite(logPx) ? -logPx : Infinity);
   const low = Math.max(0, 10 * Math.floor((least - 20) / 10));
   const span = (reconstruction + kl - low) * 1.05;
   const steps = [50, 100, 200, 400, 800, 1600, 3200];
@@ -102,7 +102,7 @@ function drawLedger(context, width, ledger, { ink, paper }) {
   const [low, high] = ledgerRange(ledger);
   const px = (nats) => ((nats - low) / (high - low)) * (width - 2) + 1;
   const rows = [[[ledger.reconstruction, "reconstruction", BLUE, false], [ledger.kl, "KL to the prior", ORANGE, true]]];
-  if (ledger.logPx !== null) rows.push([[-ledger.logPx, "−log p(x)", "#717581", false], [Math.max(0, ledger.gap), "gap", PURPLE, true]]);
+  if (Number.isFinite(ledger.logPx)) rows.push([[-ledger.logPx, "−log p(x)", "#717581", false], [Math.max(0, ledger.gap), "gap", PURPLE, true]]);
   context.font = "13px sans-serif";
   context.fillStyle = ink;
   rows.forEach((parts, row) => {
@@ -191,7 +191,7 @@ export class LedgerPanel {
       return;
     }
     const width = Math.max(240, this.explorer.panelWidth - 16);
-    const height = this.result.logPx === null ? 76 : 134;
+    const height = Number.isFinite(this.result.logPx) ? 134 : 76;
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     drawLedger(sharpContext(this.canvas, width, height), width, this.result, this.explorer.theme);
     this.#say();
@@ -205,8 +205,8 @@ export class LedgerPanel {
       ? `q is the encoder's own for ${given.name}: it sits at its mean ${tuple(given.mu)}. Move the point to move q.`
       : `q is centred at the point, z = ${tuple(q.mu)}, with the σ that the encoder gave ${given.name}.`;
     const left = `Reconstruction ${n(reconstruction)} + KL ${n(kl)} = −ELBO ${n(-elbo)}`;
-    this.sums.textContent = logPx === null
-      ? `${left} nats. log p(x) is summed over the plane only where the latent space has two dimensions.`
+    this.sums.textContent = !Number.isFinite(logPx)
+      ? `${left} nats. ${logPx === null ? "log p(x) is summed over the plane only where the latent space has two dimensions." : "log p(x) could not be summed: on no grid that was tried did it settle."}`
       : `${left} = −log p(x) ${n(-logPx)} + gap KL(q‖p(z|x)) ${n(gap)}, in nats.`;
     this.canvas.setAttribute("aria-label", this.sums.textContent);
     this.explorer.announce(`${this.text.textContent} ${this.sums.textContent}`);

@@ -1,5 +1,6 @@
 // Held noise: eps stands still, z = mu + σ eps moves, and each sample's slope says where E f(z) goes.
-import { Axes, element, show } from "./kit.js";
+import { demand, finiteNumber, finiteNumbers } from "./checks.js";
+import { Axes, element, show, widget } from "./kit.js";
 import { contributions, exactGradient, expectation, mean, normals, samples, slope, target } from "./held_noise_maths.js";
 import { BLUE, ORANGE, drawLevels, fittedContext, keepPanels, labelRows } from "./panels.js";
 
@@ -7,6 +8,7 @@ const Z_LIMIT = 5;
 const TICKS = [-4, -2, 0, 2, 4];
 const LEFT = 44;
 const F_RANGE = [-1.6, 7.6];
+const MOST_SAMPLES = 1000;
 const STRIP = 30; // height of one estimator's row
 
 function disc(context, x, y, radius, color) {
@@ -191,7 +193,9 @@ function sentences({ mu, logVar, eps }) {
 function render({ model, el }) {
   el.classList.add("vae-widget");
   const { canvas, update, stop } = keepPanels({ model, el }, ["mu", "log_var", "eps"], (canvas, width, { ink }) => {
-    const state = { mu: model.get("mu"), logVar: model.get("log_var"), eps: model.get("eps") };
+    const [mu, logVar] = ["mu", "log_var"].map((name) => finiteNumber(name, model.get(name)));
+    const state = { mu, logVar, eps: finiteNumbers("eps", model.get("eps")) };
+    demand(state.eps.length > 0 && state.eps.length <= MOST_SAMPLES, `1 to ${MOST_SAMPLES} values of eps`, state.eps.length);
     paint(canvas, width, state, ink);
     const label = `${state.eps.length} held values of ε, the samples z that they become, and the slope of f at each.`;
     return { label, lines: sentences(state) };
@@ -207,4 +211,4 @@ function render({ model, el }) {
   return stop;
 }
 
-export default { render };
+export default widget(render);

@@ -1,6 +1,7 @@
 // The walk through a hole: two ways from one code to another, straight and around, with what is decoded on each.
-import { Axes, legend, show } from "./kit.js";
-import { ORANGE, fittedContext, keepPanels, readOrSay } from "./panels.js";
+import { demand, finiteNumber, imageShape, wholeNumber } from "./checks.js";
+import { Axes, legend, show, widget } from "./kit.js";
+import { ORANGE, fittedContext, keepPanels } from "./panels.js";
 import { arrange, pointOf, ratioInWords, shades } from "./hole_walk_maths.js";
 
 const DASHED = [6, 4];
@@ -17,12 +18,12 @@ function floats(view, expected, what) {
 }
 
 function readWalk(model) {
-  const count = model.get("points");
-  const side = model.get("side");
-  const shape = model.get("image_shape");
+  const count = wholeNumber("points", model.get("points"), 2);
+  const side = wholeNumber("side", model.get("side"), 2, 4096);
+  const shape = imageShape(model.get("image_shape"));
   const size = shape[0] * shape[1];
   const decoded = model.get("decoded");
-  if (decoded.byteLength !== 2 * count * size) throw new Error(`expected ${2 * count} images, got ${decoded.byteLength} bytes`);
+  demand(decoded?.byteLength === 2 * count * size, `${2 * count} images of ${size} bytes`, decoded?.byteLength);
   const paths = floats(model.get("paths"), 2 * count * 4, "numbers of the paths"); // z₁, z₂, log p, log q
   const pixels = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength);
   const read = (k) =>
@@ -32,7 +33,7 @@ function readWalk(model) {
       return { z1, z2, logPrior, logAggregate, image: pixels.subarray((k * count + i) * size, (k * count + i + 1) * size) };
     });
   const map = shades(floats(model.get("map"), side * side, "densities of the map"), side, FAINTEST, -1);
-  return { count, side, shape, limit: model.get("limit"), map, ways: [read(0), read(1)] };
+  return { count, side, shape, limit: finiteNumber("limit", model.get("limit"), 1e-6), map, ways: [read(0), read(1)] };
 }
 
 function looks(ink) {
@@ -126,11 +127,10 @@ function sentences(walk, at) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  const walk = readOrSay(el, () => readWalk(model));
-  if (!walk) return;
+  const walk = readWalk(model);
   const scratch = document.createElement("canvas");
   return keepPanels({ model, el }, ["place"], (canvas, width, { ink }) => {
-    const at = pointOf(model.get("place"), walk.count);
+    const at = pointOf(finiteNumber("place", model.get("place")), walk.count);
     const place = arrange(width);
     const context = fittedContext(canvas, width, place.height);
     legend(context, looks(ink), 0, 14, ink);
@@ -142,4 +142,4 @@ function render({ model, el }) {
   }).stop;
 }
 
-export default { render };
+export default widget(render);

@@ -8,21 +8,55 @@ export function element(name, attributes = {}, parent = null) {
   return node;
 }
 
-/** A number for people: fixed digits, and a real minus sign. */
+/** A number for people: fixed digits, a power of ten where it has many, and a real minus sign. */
 export function show(value, digits = 2) {
-  return value.toFixed(digits).replace("-", "−");
+  const text = Math.abs(value) < 1e9 ? value.toFixed(digits) : value.toExponential(digits).replace("e+", "e");
+  return text.replace("-", "−");
 }
+
+/** "#rrggbb" of a colour as browsers compute it, "rgb(r, g, b)". */
+function hexOf(color) {
+  const numbers = color.match(/[\d.]+/g) ?? [];
+  return numbers.length < 3 ? "white" : `#${numbers.slice(0, 3).map((value) => Math.round(Number(value)).toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** High contrast: the reader's colours stand for the page's. */
+const forcedColors = () => matchMedia("(forced-colors: active)");
 
 /** Text colour and background of a widget, as the page's theme has them now. */
 export function themeOf(el) {
   const style = getComputedStyle(el);
-  return { ink: style.color, paper: style.getPropertyValue("--vae-paper").trim() || "white" };
+  const paper = forcedColors().matches ? hexOf(style.backgroundColor) : style.getPropertyValue("--vae-paper").trim();
+  return { ink: style.color, paper: paper === "#ffffff" ? "white" : paper || "white" };
 }
 
-/** Put a message in the widget's place. */
+/** Put a message in the widget's place; what else stands there is hidden until clearError. */
 export function showError(el, error) {
+  clearError(el);
+  el.classList.add("vae-widget-fails");
   const message = element("p", { role: "alert", class: "vae-widget-error" }, el);
   message.textContent = `This widget cannot be shown: ${error.message}.`;
+}
+
+/** Take the message away again. */
+export function clearError(el) {
+  if (!el.classList.contains("vae-widget-fails")) return;
+  el.classList.remove("vae-widget-fails");
+  for (const child of [...el.children]) if (child.classList.contains("vae-widget-error")) child.remove();
+}
+
+/** A widget's module from its render function; where that throws, the reason stands in the widget's place. */
+export function widget(render) {
+  return {
+    render(context) {
+      try {
+        return render(context);
+      } catch (error) {
+        context.el.replaceChildren();
+        return showError(context.el, error);
+      }
+    },
+  };
 }
 
 /** An empty context whose unit is the CSS pixel, sharp on this screen; the canvas gets new memory only where its size changes. */
@@ -40,11 +74,11 @@ function onThemeChange(callback) {
   const observer = new MutationObserver(callback);
   observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode", "class", "theme"] });
   observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
-  const media = matchMedia("(prefers-color-scheme: dark)");
-  media.addEventListener("change", callback);
+  const wishes = [matchMedia("(prefers-color-scheme: dark)"), forcedColors()];
+  for (const wish of wishes) wish.addEventListener("change", callback);
   return () => {
     observer.disconnect();
-    media.removeEventListener("change", callback);
+    for (const wish of wishes) wish.removeEventListener("change", callback);
   };
 }
 
@@ -72,7 +106,8 @@ function nameSliders(el) {
 /**
  * Paint once now, and again, at most once a frame, whenever one of the model's traits or the look of the page changes.
  * paint(fresh) is told whether anything but the traits has changed since. Returns {update, stop}: update() asks for another
- * painting; stop() ends all of it and belongs in what render() returns. data-painted on the widget's element counts the finished
+ * painting; stop() ends all of it and belongs in what render() returns. Where paint throws, the reason stands in the widget's
+ * place until a later painting succeeds. data-painted on the widget's element counts the finished
  * paintings, for those who wait for one.
  */
 export function keepPainted(el, model, traits, paint) {
@@ -81,7 +116,12 @@ export function keepPainted(el, model, traits, paint) {
   let painted = 0;
   const now = () => {
     frame = 0;
-    paint(fresh);
+    try {
+      paint(fresh);
+      clearError(el);
+    } catch (error) {
+      showError(el, error);
+    }
     fresh = false;
     el.dataset.painted = String(++painted);
   };

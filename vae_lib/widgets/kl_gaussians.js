@@ -1,5 +1,6 @@
 // Two Gaussians, the integrands of both KL divergences between them, and what the divergences are made of.
-import { Axes, legend, show } from "./kit.js";
+import { finiteNumber } from "./checks.js";
+import { Axes, legend, show, widget } from "./kit.js";
 import { integrand, integrandAreas, klParts, linspace, logDensity, reversedIntegrand, reversedKlParts } from "./kl_gaussians_maths.js";
 import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels } from "./panels.js";
 
@@ -103,10 +104,11 @@ function sentences({ mu, logVar }) {
 function render({ model, el }) {
   el.classList.add("vae-widget");
   return keepPanels({ model, el }, ["mu", "log_var"], (canvas, width, { ink }) => {
-    const state = { mu: model.get("mu"), logVar: model.get("log_var") };
+    const [mu, logVar] = ["mu", "log_var"].map((name) => finiteNumber(name, model.get(name)));
+    const state = { mu, logVar };
     paint(canvas, width, state, ink);
     return { label: "Densities of q and p, and what their KL divergences integrate.", lines: sentences(state) };
   }).stop;
 }
 
-export default { render };
+export default widget(render);

@@ -1,5 +1,6 @@
 // The latent explorer: decodes z in the browser, shows it on a map, encodes images, keeps their ledger, walks between them.
-import { announcer, element, keepPainted, show, showError, themeOf } from "./kit.js";
+import { demand, finiteNumber, finiteNumbers, hexColors, imageShape, wholeNumber } from "./checks.js";
+import { announcer, element, keepPainted, show, themeOf, widget } from "./kit.js";
 import { encode, float16ToFloat32, unpackEncoder, unpackLayers } from "./network.js";
 import { contours, highestDensityLevel } from "./map_maths.js";
 import { makeLedgerWorker } from "./explorer_maths.js";
@@ -14,29 +15,29 @@ const SHARES = [0.393, 0.865]; // of a Gaussian in the plane within 1σ and 2σ:
 const PANELS = [["encode", "Encode an image", EncodePanel], ["ledger", "Ledger", LedgerPanel], ["walk", "Walk", WalkPanel]];
 
 const bytesOf = (view) => (view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array());
-const expect = (condition, wanted, got) => {
-  if (!condition) throw new Error(`expected ${wanted}, got ${got}`);
-};
 
 function readCodes(model) {
   const [points, spreads, labels] = ["codes", "spreads", "labels"].map((name) => model.get(name));
   const count = labels?.byteLength ?? 0;
-  expect((points?.byteLength ?? 0) === 4 * count, `${count} pairs of codes, one for each label`, `${points?.byteLength ?? 0} bytes`);
+  demand((points?.byteLength ?? 0) === 4 * count, `${count} pairs of codes, one for each label`, `${points?.byteLength ?? 0} bytes`);
   const wide = spreads?.byteLength ?? 0;
-  expect(!wide || wide === 4 * count, `${count} pairs of log-variances`, `${wide} bytes`);
-  return {
-    codes: { count, points: count ? float16ToFloat32(points) : null, labels: bytesOf(labels) },
-    spreads: wide ? float16ToFloat32(spreads) : null,
-  };
+  demand(!wide || wide === 4 * count, `${count} pairs of log-variances`, `${wide} bytes`);
+  const codes = { count, points: count ? float16ToFloat32(points) : null, labels: bytesOf(labels) };
+  demand(!count || codes.points.every(Number.isFinite), "finite codes", "others");
+  demand(codes.labels.every((label) => label < 10), "labels from 0 to 9", "others");
+  const names = model.get("names") ?? [];
+  const named = Array.isArray(names) && names.every((name) => Array.isArray(name) && name.length === 3 && name.every(Number.isFinite));
+  demand(named && names.every(([digit]) => [...Array(10).keys()].includes(digit)), "names as a digit and its place", names);
+  return { codes, names, spreads: wide ? float16ToFloat32(spreads) : null };
 }
 
 /** The test images under the pointer, two bits for each pixel; null where there are none. */
 function readThumbs(model, count) {
   const packed = bytesOf(model.get("thumbs"));
-  const shape = model.get("thumb_shape");
-  const pixels = (shape?.[0] ?? 0) * (shape?.[1] ?? 0);
   if (!packed.length) return null;
-  expect(packed.length === Math.ceil((pixels * count) / 4), `${count} small images of ${pixels} pixels`, `${packed.length} bytes`);
+  const shape = imageShape(model.get("thumb_shape"));
+  const pixels = shape[0] * shape[1];
+  demand(packed.length === Math.ceil((pixels * count) / 4), `${count} small images of ${pixels} pixels`, `${packed.length} bytes`);
   const levels = (i) => Float32Array.from({ length: pixels }, (_, k) => {
     const at = i * pixels + k;
     return ((packed[at >> 2] >> (2 * (at & 3))) & 3) / 3;
@@ -46,10 +47,11 @@ function readThumbs(model, count) {
 
 function readExamples(model, pixels) {
   const [bytes, labels] = [bytesOf(model.get("examples")), bytesOf(model.get("example_labels"))];
-  expect(bytes.length === pixels * labels.length, `${labels.length} images of ${pixels} pixels`, `${bytes.length} bytes`);
+  demand(bytes.length === pixels * labels.length, `${labels.length} images of ${pixels} pixels`, `${bytes.length} bytes`);
+  const indices = finiteNumbers("example_indices", model.get("example_indices"), labels.length);
   return Array.from(labels, (label, i) => ({
     label,
-    name: `test image ${model.get("example_indices")[i]}, a ${label}`,
+    name: `test image ${indices[i]}, a ${label}`,
     x: Float32Array.from(bytes.subarray(i * pixels, (i + 1) * pixels), (level) => level / 255),
   }));
 }
@@ -57,16 +59,20 @@ function readExamples(model, pixels) {
 /** All that travels, unpacked and checked; an Error says what was expected and what came. */
 function readModel(model) {
   const layers = unpackLayers(model.get("layers"), model.get("weights"));
-  const shape = model.get("image_shape") ?? [];
   const [latentDim, pixels] = [layers[0].inputs, layers.at(-1).outputs];
-  layers.slice(1).forEach((layer, i) => expect(layer.inputs === layers[i].outputs, `${layers[i].outputs} inputs of layer ${i + 2}`, layer.inputs));
-  expect(shape.length === 2 && shape[0] * shape[1] === pixels, `an image shape of ${pixels} pixels`, `[${shape}]`);
-  expect(model.get("limit") > 0, "a limit above 0", model.get("limit"));
+  const shape = imageShape(model.get("image_shape"), pixels);
+  layers.slice(1).forEach((layer, i) => demand(layer.inputs === layers[i].outputs, `${layers[i].outputs} inputs of layer ${i + 2}`, layer.inputs));
+  const limit = finiteNumber("limit", model.get("limit"), -Infinity, 1e30);
+  demand(limit > 0, "a limit above 0", limit);
+  finiteNumbers("start", model.get("start"), latentDim);
+  wholeNumber("sliders", model.get("sliders"), 1, Math.min(latentDim, 10));
   const packed = model.get("encoder_layers") ?? [];
   const encoder = packed.length ? unpackEncoder(packed, model.get("encoder_weights")) : null;
-  if (encoder) expect(encoder.inputs === pixels && encoder.latentDim === latentDim, `an encoder from ${pixels} pixels to ${latentDim} numbers`, `${encoder.inputs} to ${encoder.latentDim}`);
-  const { codes, spreads } = readCodes(model);
-  const data = { layers, latentDim, shape, encoder, codes, spreads, limit: model.get("limit"), colors: model.get("colors"), names: model.get("names") };
+  if (encoder) demand(encoder.inputs === pixels && encoder.latentDim === latentDim, `an encoder from ${pixels} pixels to ${latentDim} numbers`, `${encoder.inputs} to ${encoder.latentDim}`);
+  const { codes, spreads, names } = readCodes(model);
+  const colors = hexColors(model.get("colors"));
+  demand(colors.length >= 10, "10 colours, one for each digit", colors.length);
+  const data = { layers, latentDim, shape, encoder, codes, spreads, limit, colors, names };
   data.decode = (z) => decoded(data, z);
   return { ...data, thumb: readThumbs(model, codes.count), examples: encoder ? readExamples(model, pixels) : [] };
 }
@@ -224,7 +230,7 @@ class Explorer {
   /** Move the point: its first coordinates, or all of them; the sliders' ends hold it. */
   moveTo(values, saved = true) {
     const { limit } = this.data;
-    const rest = Array.from(this.model.get("start"));
+    const rest = Array.from(this.model.get("start") ?? this.z);
     const moved = {};
     values.forEach((value, i) => {
       const held = Math.round(100 * Math.min(limit, Math.max(-limit, value))) / 100;
@@ -272,18 +278,16 @@ class Explorer {
   }
 
   #readPoint() {
-    const start = this.model.get("start") ?? [];
-    const values = Array.from(this.z, (_, i) => (i < this.traits.length ? this.model.get(`z${i}`) : start[i] ?? 0));
+    const start = this.model.get("start");
+    const values = Array.from(this.z, (_, i) => (i < this.traits.length ? this.model.get(`z${i}`) : start?.[i]));
     const bad = values.findIndex((value) => !Number.isFinite(value));
-    this.el.querySelector(".vae-widget-error")?.remove();
-    for (const part of [this.stage, this.more]) if (part) part.hidden = bad >= 0;
-    if (bad >= 0) showError(this.el, new Error(`expected a number as coordinate ${bad + 1} of z, got ${values[bad]}`));
-    else this.z.set(values);
-    return bad < 0;
+    if (this.more) this.more.hidden = bad >= 0;
+    demand(bad < 0, `a number as coordinate ${bad + 1} of z`, values[bad]);
+    this.z.set(values);
   }
 
   paint(fresh) {
-    if (!this.#readPoint()) return;
+    this.#readPoint();
     if (fresh) this.measure();
     const key = this.z.join();
     if (key !== this.painted) this.#paintDigit();
@@ -326,14 +330,7 @@ class Explorer {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-explorer");
-  let explorer;
-  try {
-    explorer = new Explorer(model, el);
-  } catch (error) {
-    el.replaceChildren();
-    showError(el, error);
-    return;
-  }
+  const explorer = new Explorer(model, el);
   const { update, stop } = keepPainted(el, model, [...explorer.traits, "start"], (fresh) => explorer.paint(fresh));
   explorer.update = update;
   const arrival = new ResizeObserver(() => { // the widget comes into the page, and its place for panels, some time after this
@@ -351,4 +348,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default widget(render);

@@ -106,6 +106,31 @@ export function contours(values, n, level) {
   return [...ends, ...graph.keys()].filter((id) => graph.has(id)).map((id) => (graph.has(id) ? follow(graph, id) : [])).filter((line) => line.length > 1);
 }
 
+/**
+ * Numbers for an axis from low to high: multiples of 1, 2 or 5 times a power of ten, `most` of them at most, and how many
+ * digits tell them apart. However long or far away the axis is, the work is the same.
+ */
+export function axisTicks(low, high, most = 9) {
+  const span = high - low;
+  if (!(span > 0 && span < Number.MAX_VALUE)) return { step: NaN, values: [], digits: 0 };
+  const power = 10 ** Math.floor(Math.log10(span / most));
+  const step = [1, 2, 5, 10].find((factor) => factor * power * most >= span) * power;
+  const first = Math.ceil(low / step);
+  const values = [];
+  for (let i = 0; i <= most; i++) {
+    const value = (first + i) * step;
+    if (value > high || value === values.at(-1)) break; // the same again: so far away, steps are lost in rounding
+    if (value >= low) values.push(value);
+  }
+  return { step, values, digits: Math.min(20, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))) };
+}
+
+/** A number of an axis, in few characters however large it is. */
+export function tickText(value, digits) {
+  const text = Math.abs(value) < 1e5 ? value.toFixed(digits) : value.toExponential(2).replace("e+", "e");
+  return text.replace("-", "−");
+}
+
 /** What part of the latent plane a square map shows; each change gives a new View. Pixels run right and down, z₂ upwards. */
 export class View {
   constructor({ limit, half = limit, cx = 0, cy = 0 }) {

@@ -1,5 +1,7 @@
 // Dense networks in plain JavaScript: unpack their weights, run the layers. No page, no widget: Node tests it as it is.
 
+import { demand, wholeNumber } from "./checks.js";
+
 /** Read little-endian IEEE 754 half-precision numbers; view is a DataView. */
 export function float16ToFloat32(view) {
   const out = new Float32Array(view.byteLength >> 1);
@@ -55,6 +57,11 @@ function readHalves({ inputs, outputs }, view, at) {
  * Throws an Error that says what was expected and what came.
  */
 export function unpackLayers(shapes, view) {
+  demand(shapes == null || Array.isArray(shapes), "a list of layers", shapes);
+  for (const [n, { inputs, outputs, activation }] of (shapes ?? []).entries()) {
+    for (const size of [inputs, outputs]) wholeNumber(`size of layer ${n + 1}`, size);
+    demand(["relu", "linear"].includes(activation), `relu or linear as activation of layer ${n + 1}`, activation);
+  }
   let at = 0;
   const starts = (shapes ?? []).map((shape) => (at += view ? bytesOfLayer(shape, view, at) : 1) && at);
   if (!starts.length || !view || view.byteLength !== at) {

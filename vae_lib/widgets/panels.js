@@ -1,5 +1,5 @@
 // Shared by widgets of several panels: a canvas as wide as its place, levels on the left of axes, hatched bars, rows of labels.
-import { element, keepPainted, sharpContext, show, showError, themeOf } from "./kit.js";
+import { element, keepPainted, sharpContext, show, themeOf } from "./kit.js";
 
 export const BLUE = "#3f90da"; // with the orange: apart for colour-blind readers, and 3:1 on white and on the dark page
 export const ORANGE = "#e76300";
@@ -23,16 +23,6 @@ export function fitCanvas(canvas, width, height) {
 export function fittedContext(canvas, width, height) {
   fitCanvas(canvas, width, height);
   return sharpContext(canvas, width, height);
-}
-
-/** What `read` makes of the model; where it throws, the reason stands in the widget's place, and null comes back. */
-export function readOrSay(el, read) {
-  try {
-    return read();
-  } catch (error) {
-    showError(el, error);
-    return null;
-  }
 }
 
 /**
@@ -101,7 +91,7 @@ export function drawLevels(axes) {
   context.font = "12px sans-serif";
   context.textAlign = "right";
   for (const level of [0, top]) {
-    const digits = Math.max(0, -Math.floor(Math.log10(top)));
+    const digits = Math.min(20, Math.max(0, -Math.floor(Math.log10(top))));
     const at = Math.round(axes.py(level)) + 0.5;
     context.fillText(level ? show(level, digits) : "0", axes.x - 7, at + 4);
     context.globalAlpha = level ? 0.25 : 0.6;
@@ -129,7 +119,8 @@ export function drawBar(context, x, y, width, height, { color, ink, hatched = fa
   context.lineWidth = 2;
   if (hatched) {
     context.beginPath();
-    for (let at = x - height; at < x + width; at += 7) {
+    const [low, high] = [Math.max(x, 0) - height, Math.min(x + width, context.canvas.width / context.getTransform().a)]; // lines on the canvas, however long the bar
+    for (let at = low; at < high; at += 7) {
       context.moveTo(at, y + height);
       context.lineTo(at + height, y);
     }

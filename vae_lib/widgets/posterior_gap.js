@@ -1,6 +1,7 @@
 // The posterior gap: a real image's posterior, the Gaussian that stands in for it, and the nats that this costs.
-import { Axes, legend, show } from "./kit.js";
-import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels, readOrSay } from "./panels.js";
+import { demand, finiteNumber, finiteNumbers, imageShape } from "./checks.js";
+import { Axes, legend, show, widget } from "./kit.js";
+import { BLUE, ORANGE, drawBar, drawLevels, fittedContext, keepPanels } from "./panels.js";
 import { contourLevels, gaussianAt, klToPosterior, refined, regions, unpackWindows } from "./posterior_gap_maths.js";
 
 const MASSES = [0.5, 0.9, 0.99];
@@ -10,23 +11,32 @@ const BEYOND = 1.5; // 0 is the encoder’s q, 1 the best
 const SHARES = Array.from({ length: 46 }, (_, i) => (i * BEYOND) / 45);
 const DASHED = [6, 4];
 
+/** A Gaussian in the plane for each image, from pairs of means and of log-variances. */
+function readGaussians(name, pairs, count) {
+  demand(Array.isArray(pairs) && pairs.length === count, `${count} Gaussians as ${name}`, pairs);
+  return pairs.map((pair) => {
+    const [mu, logVar] = [0, 1].map((part) => finiteNumbers(name, pair?.[part], 2));
+    return { mu, logVar };
+  });
+}
+
 /** Everything that stays as it is while the sliders move. */
 function readImages(model) {
   const windows = unpackWindows(model.get("windows"), model.get("step"), model.get("log_density"));
   const pictures = model.get("pictures");
-  const shape = model.get("image_shape");
+  const shape = imageShape(model.get("image_shape"));
   const size = shape[0] * shape[1];
-  if (pictures.byteLength !== 3 * size * windows.length) {
-    throw new Error(`expected 3 pictures for each of ${windows.length} images, got ${pictures.byteLength} bytes`);
-  }
+  demand(pictures?.byteLength === 3 * size * windows.length, `3 pictures for each of ${windows.length} images`, pictures?.byteLength);
+  const logPx = finiteNumbers("log_px", model.get("log_px"), windows.length);
+  const [encoders, bests] = ["encoders", "bests"].map((name) => readGaussians(name, model.get(name), windows.length));
   const bytes = new Uint8Array(pictures.buffer, pictures.byteOffset, pictures.byteLength);
   return windows.map((window, i) => {
-    const [from, to] = [model.get("encoders")[i], model.get("bests")[i]].map(([mu, logVar]) => ({ mu, logVar }));
+    const [from, to] = [encoders[i], bests[i]];
     return {
       window,
       from,
       to,
-      logPx: model.get("log_px")[i],
+      logPx: logPx[i],
       best: klToPosterior(window, to),
       curve: SHARES.map((share) => klToPosterior(window, gaussianAt(from, to, share))),
       pictures: [0, 1, 2].map((k) => bytes.subarray((3 * i + k) * size, (3 * i + k + 1) * size)),
@@ -192,13 +202,12 @@ function sentences(number, count, image, state, share) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-elbo");
-  const images = readOrSay(el, () => readImages(model));
-  if (!images) return;
+  const images = readImages(model);
   const scratch = document.createElement("canvas");
   return keepPanels({ model, el }, ["image", "share"], (canvas, width, { ink }) => {
-    const number = Math.min(images.length, Math.max(1, Math.round(model.get("image")))) - 1;
+    const number = Math.min(images.length, Math.max(1, Math.round(finiteNumber("image", model.get("image"))))) - 1;
     const image = images[number];
-    const share = model.get("share");
+    const share = finiteNumber("share", model.get("share"));
     const state = measure(image, share);
     const place = arrange(width);
     const context = fittedContext(canvas, width, place.height);
@@ -212,4 +221,4 @@ function render({ model, el }) {
   }).stop;
 }
 
-export default { render };
+export default widget(render);

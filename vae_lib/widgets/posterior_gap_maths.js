@@ -1,10 +1,17 @@
 // What the posterior gap computes: a Gaussian's divergence from a posterior that is known on a grid. No page, no widget.
+import { demand, finiteNumber, wholeNumber } from "./checks.js";
 import { interpolate } from "./cubic.js";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 
 /** Cut packed numbers into one grid for each image. windows: [{left, bottom, columns, rows}]; view: little-endian float32. */
 export function unpackWindows(windows, step, view) {
+  demand(Array.isArray(windows) && windows.length > 0, "one window at least", windows);
+  finiteNumber("step", step, Number.MIN_VALUE);
+  for (const { left, bottom, columns, rows } of windows) {
+    for (const place of [left, bottom]) finiteNumber("a window's corner", place);
+    for (const cells of [columns, rows]) wholeNumber("a window's cells", cells, 1, 4096);
+  }
   const expected = windows.reduce((sum, { columns, rows }) => sum + columns * rows, 0);
   if (!view || view.byteLength !== 4 * expected) {
     throw new Error(`expected ${expected} densities of four bytes, got ${view ? view.byteLength : 0} bytes`);

@@ -1,4 +1,5 @@
 // Recorded snapshots of a model, drawn: codes of images on the latent plane, and images decoded from fixed points.
+import { demand, finiteNumber, wholeNumber } from "./checks.js";
 import { onPaper } from "./contrast.js";
 import { Axes } from "./kit.js";
 import { blend, mosaic, unpackCodes } from "./training_scrubber_maths.js";
@@ -7,7 +8,12 @@ import { blend, mosaic, unpackCodes } from "./training_scrubber_maths.js";
 export function readSnapshots(model, count) {
   const labels = model.get("labels");
   const decoded = model.get("decoded");
+  wholeNumber("the number of snapshots", count);
+  for (const [name, view] of [["labels", labels], ["decoded images", decoded]]) demand(view?.byteLength, name, view);
   const points = labels.byteLength;
+  const places = model.get("places");
+  const alike = Array.isArray(places) && places.length === count && places.every((names) => names?.length === places[0].length);
+  demand(alike, `the places of the same names for each of ${count} snapshots`, places);
   if (!decoded.byteLength || decoded.byteLength % count) {
     throw new Error(`expected decoded images for each of ${count} snapshots, got ${decoded.byteLength} bytes`);
   }
@@ -15,9 +21,9 @@ export function readSnapshots(model, count) {
     count,
     points,
     labels: new Uint8Array(labels.buffer, labels.byteOffset, points),
-    codes: unpackCodes(model.get("codes"), model.get("reach"), 2 * points * count),
+    codes: unpackCodes(model.get("codes"), finiteNumber("reach", model.get("reach")), 2 * points * count),
     decoded: new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength),
-    places: model.get("places"),
+    places,
   };
 }
 

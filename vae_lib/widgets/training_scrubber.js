@@ -1,15 +1,22 @@
 // The training scrubber: codes and decoded images move as the model learns; between two snapshots, on straight lines.
-import { Axes, element, keepPainted, legend, themeOf } from "./kit.js";
-import { BLUE, ORANGE, canvasWidth, fittedContext, followWidth, readOrSay } from "./panels.js";
+import { demand, finiteNumber, finiteNumbers, hexColors, imageShape, wholeNumber } from "./checks.js";
+import { Axes, element, keepPainted, legend, themeOf, widget } from "./kit.js";
+import { BLUE, ORANGE, canvasWidth, fittedContext, followWidth } from "./panels.js";
 import { drawImages, drawPlane, readSnapshots } from "./snapshots.js";
 import { arrange, between, blendInto, describe, epochText, played, valueAt } from "./training_scrubber_maths.js";
 
 const EACH = 0.8; // seconds from one snapshot to the next while it plays
 
 function readRecord(model) {
-  const epochs = model.get("epochs");
+  const epochs = finiteNumbers("epochs", model.get("epochs"));
   const record = readSnapshots(model, epochs.length);
-  return { ...record, epochs, trainLoss: model.get("train_loss"), testLoss: model.get("test_loss") };
+  const [trainLoss, testLoss] = ["train_loss", "test_loss"].map((name) => {
+    const losses = model.get(name);
+    demand(Array.isArray(losses) && losses.length === epochs.length, `${epochs.length} numbers as ${name}`, losses);
+    finiteNumbers(name, losses.filter((loss) => loss !== null));
+    return losses;
+  });
+  return { ...record, epochs, trainLoss, testLoss };
 }
 
 /** Both losses over the snapshots, at equal distances as on the slider, and a line where the slider stands. */
@@ -44,11 +51,12 @@ function drawLosses(context, box, record, moment, ink) {
 
 function render({ model, el }) {
   el.classList.add("vae-widget", "vae-scrubber");
-  const record = readOrSay(el, () => readRecord(model));
-  if (!record) return;
+  const record = readRecord(model);
   const last = record.count - 1;
-  const shape = model.get("image_shape");
-  const columns = model.get("columns");
+  const shape = imageShape(model.get("image_shape"));
+  const columns = wholeNumber("columns", model.get("columns"));
+  const limits = finiteNumbers("limits", model.get("limits"), record.count);
+  const colors = hexColors(model.get("colors"));
   const rows = Math.ceil(record.decoded.length / record.count / (shape[0] * shape[1]) / columns);
   const codes = new Float32Array(2 * record.points);
   const levels = new Uint8ClampedArray(record.decoded.length / record.count);
@@ -63,7 +71,7 @@ function render({ model, el }) {
   let moving = false; // while the moment is set from here, and not by the slider
 
   const { update, stop } = keepPainted(el, model, ["moment"], () => {
-    const moment = model.get("moment");
+    const moment = finiteNumber("moment", model.get("moment"));
     const now = between(moment, record.count);
     const theme = themeOf(el);
     const width = canvasWidth(el);
@@ -71,8 +79,8 @@ function render({ model, el }) {
     const context = fittedContext(canvas, width, place.height);
     blendInto(codes, record.codes, now);
     blendInto(levels, record.decoded, now);
-    const limit = valueAt(model.get("limits"), now);
-    drawPlane(context, place.plane, record, now, { codes, colors: model.get("colors"), limit, ...theme });
+    const limit = valueAt(limits, now);
+    drawPlane(context, place.plane, record, now, { codes, colors, limit, ...theme });
     drawImages(context, place.images, levels, shape, columns, scratch, theme.ink);
     drawLosses(context, place.chart, record, moment, theme.ink);
     const text = describe(record.epochs, record.trainLoss, record.testLoss, now);
@@ -135,4 +143,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default widget(render);
