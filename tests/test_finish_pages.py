@@ -1,5 +1,7 @@
 """What is done to built pages: formulas, policy, description, widgets apart, sizes."""
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -187,3 +189,71 @@ def test_what_is_printed_in_several_messages_stays_one_text() -> None:
     shown = {"output_type": "display_data", "data": {}}
     outputs = [{**out, "text": "one, "}, {**err, "text": "!"}, shown, {**out, "text": "two\n"}]
     assert page_extension.whole_streams(outputs) == [{**out, "text": "one, two\n"}, {**err, "text": "!"}, shown]
+
+
+def test_the_policy_names_each_script_in_the_page_by_its_hash_and_no_other(folder: Path) -> None:
+    own = "<script>let a = 'ä';\n</script><script type='module'>import('b')</script><script data-src='x'>c()</script>"
+    data = '<script type="application/ld+json">{}</script><script src="d.js"></script>'
+    (folder / "book" / "a.html").write_text(PAGE.replace("</body>", f"{own}{own}{data}</body>"), encoding="utf-8")
+    finish_pages.finish(folder)
+    page = (folder / "book" / "a.html").read_text(encoding="utf-8")
+    early = page.partition("<script>")[2].partition("</script>")[0]
+    assert "vaeStill" in early
+    texts = [early, "const DOCUMENTATION_OPTIONS = {};", "let a = 'ä';\n", "import('b')", "c()"]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+    rule = " ".join(["script-src 'self' blob:", *(f"'sha256-{one}'" for one in hashes)])
+    assert f" {rule};" in page
+    assert "unsafe-inline" not in rule
+    assert page.index("Content-Security-Policy") < page.index("<script>")
+
+
+def test_the_page_that_leads_to_the_first_allows_no_script_of_its_own() -> None:
+    page = finish_pages.redirect("book/a.html", "A & B")
+    assert "script-src 'self' blob:;" in page
+    assert "<script" not in page
+
+
+def test_code_in_attributes_becomes_the_name_of_what_page_js_does(folder: Path) -> None:
+    buttons = """<button onclick="window.print()" class="a">Print</button>
+<a href="#" onclick='toggleFullScreen();' id="b">Full</a>
+<img src="a.svg" onerror="this.remove()" onload="later()"><code>&lt;p onclick="code"&gt;</code> onclick="text" """
+    (folder / "book" / "a.html").write_text(PAGE.replace("</article>", f"{buttons}</article>"), encoding="utf-8")
+    warnings: list[str] = []
+    finish_pages.finish(folder, warnings.append)
+    page = (folder / "book" / "a.html").read_text(encoding="utf-8")
+    assert '<button data-action="print" class="a">' in page
+    assert '<a href="#" data-action="fullscreen" id="b">' in page
+    assert '<img src="a.svg">' in page
+    assert '&lt;p onclick="code"&gt;</code> onclick="text"' in page
+    assert [warning.partition(":")[0] for warning in warnings] == ["book/a", "book/a"]
+    assert "this.remove()" in warnings[0] + warnings[1]
+
+
+def test_views_are_the_same_bytes_whatever_the_order_of_their_keys(folder: Path) -> None:
+    """An executed notebook lists them as they were made; one that was kept, by the alphabet."""
+    results = []
+    for view in (
+        '{"version_major": 2, "version_minor": 0, "model_id": "a"}',
+        '{"model_id":"a","version_minor":0,"version_major":2}',
+    ):
+        (folder / "book" / "a.html").write_text(PAGE.replace('{"model_id": "a"}', view), encoding="utf-8")
+        finish_pages.finish(folder)
+        results.append([(folder / name).read_bytes() for name in ("book/a.html", "_static/widgets/book-a.js")])
+    assert results[0] == results[1]
+
+
+def test_the_search_is_mended_once_and_a_search_of_another_make_is_named(folder: Path) -> None:
+    import sphinx
+
+    script = (Path(sphinx.__file__).parent / "themes" / "basic" / "static" / "searchtools.js").read_text(encoding="utf-8")
+    file = folder / "_static" / "searchtools.js"
+    warnings: list[str] = []
+    results = []
+    for text in (script, None, "const Search = {};"):
+        if text is not None:
+            file.write_text(text, encoding="utf-8")
+        finish_pages.finish(folder, warnings.append)
+        results.append(file.read_text(encoding="utf-8"))
+        assert len(warnings) == (4 if text == "const Search = {};" else 0)
+    assert results[0] == results[1] != script
+    assert results[2] == "const Search = {};"

@@ -60,7 +60,7 @@ class StaticPictures(SphinxPostTransform):
             forms = {form.get("mime_type"): form for form in bundle.children if isinstance(form, nodes.container)}
             if WIDGET_MIME not in forms:
                 continue
-            note = '<p class="vae-noscript">With JavaScript, sliders stand here, which need no server. This is how it looks.</p>'
+            note = '<p class="vae-noscript">With JavaScript, this is an interactive widget; here is a still picture of it.</p>'
             forms[WIDGET_MIME] += nodes.raw("", f"<noscript>{note}", format="html")
             for picture in forms["image/png"].findall(nodes.image) if "image/png" in forms else ():
                 still = picture.deepcopy()

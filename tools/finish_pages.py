@@ -1,15 +1,19 @@
 """What is done to each built page after Sphinx has written it, so that it is private, light and accessible.
 
 - Formulas are typeset here rather than in each reader's browser, and so are there without JavaScript too.
-- A Content-Security-Policy forbids what the book promises not to do: to ask another server for anything.
+- A Content-Security-Policy forbids what the book promises not to do: to ask another server for anything. Of scripts in a page's
+  text it allows those that stand there now, by their hashes: markup that somebody puts into a page runs nothing.
 - The identifiers that widgets get when they are executed are replaced, so that two builds give the same bytes.
 - The state of widgets moves out of the page into a file of its own, which comes after the text.
 - Scripts wait for the text; those that a page does not need go. Pictures have their size, so that nothing moves as they come.
+- One script, early.js, stands in each page's text: it shows still pictures where the widgets' files do not arrive.
+- Sphinx's search is mended where words such as "constructor" confuse it.
 - Each page has a description of its own.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
 import json
@@ -25,10 +29,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-POLICY = "; ".join(
+_POLICY = "; ".join(
     [
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' blob:",  # the theme's inline scripts; widgets' modules are made in the page
+        "script-src 'self' blob:{}",  # widgets' modules are made in the page; the hashes of scripts in its text
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -63,6 +67,7 @@ _NUMBER = re.compile(r'\s*(<span class="eqno">.*?</span>)', re.DOTALL)
 _STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL)
 _REFERENCE = re.compile(r"IPY_MODEL_([0-9a-f]{32})")
 _VIEW = '<script type="application/vnd.jupyter.widget-view+json">'
+_VIEW_TEXT = re.compile(re.escape(_VIEW) + r"([^<]*)</script>")
 _ICON_FONT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")  # icons.css holds what is used of it
 _PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*/>')  # of scripts that wait: they would only delay the text
 _STYLE = re.compile(r'<link (?=[^>]*rel="stylesheet")[^>]*href="([^"?]*)[^"]*"[^>]*/>')
@@ -76,6 +81,25 @@ _OPTIONS = re.compile(r'<script src="([^"?]*documentation_options\.js)[^"]*"></s
 _ARGUMENTS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)
 _THEME = """{ light: "light", dark: "dark" }[document.documentElement.dataset.mode] ??
       (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")"""
+_SCRIPT = re.compile(r"<script(?P<attributes>(?:\s[^>]*)?)>(?P<text>.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
+_SOURCE = re.compile(r"(?<![\w-])src\s*=", re.IGNORECASE)
+_TYPE = re.compile(r"""(?<![\w-])type\s*=\s*["']?([^\s"'>]*)""", re.IGNORECASE)
+_RUNS = {"", "module", "text/javascript", "application/javascript", "importmap", "speculationrules"}  # other types are data
+_HANDLER = re.compile(
+    r"""(?P<before><[a-z][^<>]*?)\s(?P<name>on[a-z]+)\s*=\s*(?P<quote>["'])(?P<code>.*?)(?P=quote)""", re.DOTALL | re.IGNORECASE
+)
+_ACTIONS = {"window.print()": "print", "toggleFullScreen()": "fullscreen"}  # of the theme's buttons: page.js does them
+# A fault of Sphinx, up to 7.4 at least: searchtools.js keeps words in plain objects, which inherit "constructor", "__proto__" and
+# others; a search for them finds a function where it expects a list of pages, and stops with an error.
+_SEARCH_REPAIRS = {
+    "    Search._index = index;\n": (
+        "    Search._index = index;\n"
+        "    for (const words of [index.terms, index.titleterms]) Object.setPrototypeOf(words, null);\n"
+    ),
+    "!terms.hasOwnProperty(word)": "!Object.hasOwn(terms, word)",
+    "!titleTerms.hasOwnProperty(word)": "!Object.hasOwn(titleTerms, word)",
+    "scoreMap.set(file, {})": "scoreMap.set(file, Object.create(null))",
+}
 _SECOND_VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1" />'
 
 
@@ -159,10 +183,64 @@ def content_root(page: str) -> str:
     return found[1] if found else "./"
 
 
+def inline_scripts(page: str) -> list[str]:
+    """Return the texts of the scripts that stand in a page itself, each once, in their order."""
+    texts = []
+    for script in _SCRIPT.finditer(page):
+        kind = _TYPE.search(script["attributes"])
+        if not _SOURCE.search(script["attributes"]) and (kind[1].lower() if kind else "") in _RUNS:
+            texts.append(script["text"])
+    return list(dict.fromkeys(texts))
+
+
+def policy(page: str) -> str:
+    """Return the Content-Security-Policy of a page, with the hash of each script in it; by https://www.w3.org/TR/CSP3/."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inline_scripts(page)]
+    return _POLICY.format("".join(f" 'sha256-{one}'" for one in hashes))
+
+
 def with_policy(page: str) -> str:
-    """Forbid what the book does not do, before anything is loaded."""
-    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
-    return page.replace('<meta charset="utf-8" />', f'<meta charset="utf-8" />\n    {meta}', 1).replace(_SECOND_VIEWPORT, "", 1)
+    """Forbid what the book does not do, before anything is loaded; after this, no script in the page may change any more."""
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy(page)}" />'
+    return page.replace('<meta charset="utf-8" />', f'<meta charset="utf-8" />\n    {meta}', 1)
+
+
+def with_early_script(page: str) -> str:
+    """Put the script that has to run first, and cannot come as a file, before all others."""
+    lines = (ROOT / "book" / "front" / "early.js").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for raw in lines if (line := raw.strip()) and not line.startswith("//"))
+    page = page.replace(_SECOND_VIEWPORT, "", 1)
+    return page.replace('<meta charset="utf-8" />', f'<meta charset="utf-8" />\n    <script>{text}</script>', 1)
+
+
+def without_handlers(page: str, warn: Callable[[str], None]) -> str:
+    """Replace code in attributes, which the policy forbids, by names of what page.js does; warn of what it does not know."""
+
+    def named(found: re.Match[str]) -> str:
+        action = _ACTIONS.get(html.unescape(found["code"]).strip().rstrip(";"))
+        if action is None:
+            warn(f"a page's policy does not let {found['name']}={found['code']!r} run; listen for the event in page.js")
+            return found["before"]
+        return f'{found["before"]} data-action="{action}"'
+
+    while _HANDLER.search(page):  # an element may have several
+        page = _HANDLER.sub(named, page)
+    return page
+
+
+def repair_search(folder: Path, warn: Callable[[str], None]) -> None:
+    """Mend Sphinx's search in the built pages; warn if its script is not as expected."""
+    file = folder / "_static" / "searchtools.js"
+    if not file.exists():
+        return
+    text = file.read_text(encoding="utf-8")
+    for old, new in _SEARCH_REPAIRS.items():
+        if new in text:
+            continue
+        if text.count(old) != 1:
+            warn(f"searchtools.js: expected {old.strip()!r} once, found it {text.count(old)} times; see finish_pages.py")
+        text = text.replace(old, new)
+    file.write_text(text, encoding="utf-8")
 
 
 def with_description(page: str) -> str:
@@ -252,6 +330,7 @@ def with_widgets_apart(page: str, name: str, static: Path) -> str:
     if not (state := _STATE.search(page)):
         return page
     content = json.loads(state[1])
+    page = _VIEW_TEXT.sub(lambda view: f"{_VIEW}{json.dumps(json.loads(view[1]), sort_keys=True)}</script>", page)
     views = re.findall(re.escape(_VIEW) + r'[^<]*"model_id": ?"([0-9a-f]{32})"', page)
     order = in_order_of_use(content["state"], views)
     new = {old: hashlib.sha256(f"{name} {i}".encode()).hexdigest()[:32] for i, old in enumerate(order)}
@@ -302,7 +381,7 @@ def redirect(target: str, title: str) -> str:
     title = html.escape(title)
     return (
         f'<!DOCTYPE html>\n<html lang="en" {DONE}>\n<head>\n<meta charset="utf-8" />\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy("")}" />\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1.0" />\n'
         f'<meta http-equiv="refresh" content="0; url={target}" />\n<link rel="canonical" href="{target}" />\n'
         '<link rel="icon" href="data:," />\n'
@@ -336,6 +415,9 @@ def finish(folder: Path, warn: Callable[[str], None] = print) -> int:
         page = with_widgets_apart(page, name, folder / "_static")
         page = with_one_style(page, path.parent, folder / "_static")
         page = with_light_scripts(page, path.parent, is_search=name == "search")
-        page = with_sized_pictures(with_breaks_in_names(with_right_roles(with_theme_at_once(with_policy(page)))), path.parent)
-        path.write_text(page.replace("<html ", f"<html {DONE} ", 1), encoding="utf-8")
+        page = with_sized_pictures(with_breaks_in_names(with_right_roles(with_theme_at_once(page))), path.parent)
+        page = without_handlers(with_early_script(page), lambda text, name=name: warn(f"{name}: {text}"))  # type: ignore[misc]
+        path.write_text(with_policy(page).replace("<html ", f"<html {DONE} ", 1), encoding="utf-8")
+    repair_search(folder, warn)
+    (folder / "_static" / "early.js").unlink(missing_ok=True)  # its text stands in the pages
     return len(pages)

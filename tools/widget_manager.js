@@ -1,6 +1,6 @@
 // The part of the widget manager that this book needs: it shows the widgets whose state a page holds, without a kernel.
 // The stock one, html-manager's embed-amd.js, also brings notebook outputs and a schema checker that calls eval: 3.6 MB.
-// build.py bundles this file with the packages that it imports; page.js loads it after the state of the page's widgets.
+// build.py bundles this file with the packages that it imports; page.js loads it after the state of the page's widgets, and calls it.
 import { ManagerBase } from "@jupyter-widgets/base-manager";
 import * as base from "@jupyter-widgets/base";
 import * as controls from "@jupyter-widgets/controls";
@@ -36,15 +36,21 @@ class PageManager extends ManagerBase {
     const model = models.find((candidate) => candidate.model_id === id);
     if (!model) throw new Error(`expected the state of widget ${id} in the page, found none`);
     const view = await this.create_view(model);
-    Widget.attach(view.luminoWidget, script.previousElementSibling);
+    const place = script.previousElementSibling;
+    Widget.attach(view.luminoWidget, place);
+    if (place.querySelector(".jupyter-widgets-error-widget")) { // what the base manager shows of a model or a view that it cannot make
+      Widget.detach(view.luminoWidget);
+      throw new Error(`expected a state from which widget ${id} can be made`);
+    }
     window.addEventListener("resize", () => MessageLoop.postMessage(view.luminoWidget, Widget.ResizeMessage.UnknownSize));
   }
 }
 
-async function showAll() {
+/** Show all widgets of the page from their state; fail(place, error) is called for each that cannot be shown. */
+globalThis.vaeShowWidgets = async (state, fail) => {
   const manager = new PageManager();
-  const models = await manager.set_state(globalThis.vaeWidgetState);
-  for (const script of document.querySelectorAll(VIEW)) await manager.show(script, models);
-}
-
-showAll();
+  const models = await manager.set_state(state);
+  for (const script of document.querySelectorAll(VIEW)) {
+    await manager.show(script, models).catch((error) => fail(script.previousElementSibling, error));
+  }
+};

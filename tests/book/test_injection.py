@@ -27,7 +27,8 @@ def test_markup_in_the_state_of_widgets_stays_text(chromium: Browser, site: str,
     page = watched.open(f"{site}/book/kl-closed-form.html")
     label = page.locator(".vae-widget-box .widget-label").first
     assert "<img" in label.inner_text(), "the changed state was not shown"
-    page.wait_for_timeout(300)
+    # a later picture fails to load, as that of the markup would have before it
+    page.evaluate("() => new Promise((done) => Object.assign(new Image(), { onerror: done, src: 'x' }))")
     assert page.evaluate("() => window.injected") is None
     assert page.locator(".vae-widget-box img[src=x]").count() == 0
     context.close()
