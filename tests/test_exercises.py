@@ -36,3 +36,40 @@ def test_one_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert check_answer(0.5, 0.5)
     assert not check_answer(0.4, 0.5, mistakes={"the mean.": 0.25})
     assert "your value, 0.4, is too small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "half", {"a": 1}, object(), [[1.0], [2.0, 3.0]], 1j, np.ma.masked, [...], np.inf, -np.inf]
+)
+def test_any_answer_is_judged_and_none_raises(answer: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not check_answer(answer, 0.5)
+    assert capsys.readouterr().out.startswith("Not yet: ")
+
+
+def test_a_mistake_that_leads_to_infinity_matches_infinity_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for answer, said in ((np.inf, "log of zero"), (7.0, "too large")):
+        assert not check_answer(answer, 0.5, mistakes={"log of zero.": np.inf})
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"expected": "one"}, "expected: expected numbers, got"),
+        ({"mistakes": [1]}, "mistakes: expected a mapping from what to say to an answer, got list"),
+        ({"mistakes": {"a": "b"}}, "mistakes: a: expected numbers"),
+        ({"mistakes": {"a": [1.0, 2.0, 3.0]}}, r"mistakes: a: expected the shape \(2,\) of the right answer, got \(3,\)"),
+        ({"tolerance": -1}, "tolerance: expected a finite number of at least 0, got -1"),
+    ],
+)
+def test_an_exercise_that_is_wrong_itself(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_answer(..., **{"expected": RIGHT} | arguments)  # type: ignore[arg-type]
+
+
+def test_the_tolerance_is_relative_above_one_and_absolute_below() -> None:
+    assert check_answer(1000.9, 1000.0, tolerance=1e-3)
+    assert not check_answer(1001.1, 1000.0, tolerance=1e-3)
+    assert check_answer(0.0009, 0.0, tolerance=1e-3)
+    assert not check_answer(0.0011, 0.0, tolerance=1e-3)
+    assert not check_answer(np.float32(0.4999), 0.5, tolerance=0)

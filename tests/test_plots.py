@@ -3,6 +3,7 @@
 import inspect
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -252,10 +253,10 @@ BAD = {
     "too few labels": (lambda: plots.latent_scatter(np.zeros((3, 2)), [1, 2]), r"got \(3, 2\) and \(2,\)"),
     "no codes": (lambda: plots.latent_scatter(np.zeros((0, 2)), []), "at least one image, got none"),
     "codes that are NaN": (lambda: plots.latent_scatter(np.full((2, 2), np.nan), [1, 2]), "expected finite numbers"),
-    "a label of 10": (lambda: plots.latent_scatter(CODES[:2], [1, 10]), r"labels: expected digits from 0 to 9, got \[1, 10\]"),
+    "a label of 10": (lambda: plots.latent_scatter(CODES[:2], [1, 10]), r"labels: expected digits from 0 to 9, got \[10\]"),
     "a label of -1": (lambda: plots.latent_scatter(CODES[:2], [1, -1]), "labels: expected digits from 0 to 9"),
     "a label of 0.5": (lambda: plots.latent_scatter(CODES[:2], [1, 0.5]), "labels: expected digits from 0 to 9"),
-    "labels in words": (lambda: plots.latent_scatter(CODES[:2], ["one", "two"]), "labels: expected digits from 0 to 9"),
+    "labels in words": (lambda: plots.latent_scatter(CODES[:2], ["one", "two"]), "labels: expected numbers, got .*; give digits"),
     "a limit of 0": (lambda: plots.latent_scatter(CODES, LABELS, limit=0), "limit: expected a finite number above 0, got 0"),
     "a limit of NaN": (lambda: plots.latent_scatter(CODES, LABELS, limit=np.nan), "limit: expected a finite number"),
     "other pixels": (lambda: plots.image_grid(np.zeros((4, 700)), columns=2), r"expected images as \(images, 784\)"),
@@ -264,14 +265,37 @@ BAD = {
     "logits": (lambda: plots.image_grid(np.full((1, 784), -3.0), columns=1), r"values in \[0, 1\], got -3.0 to -3.0"),
     "images that are NaN": (lambda: plots.image_grid(np.full((1, 784), np.nan), columns=1), r"values in \[0, 1\]"),
     "columns that do not divide": (lambda: plots.image_grid(PICTURES, columns=4), "expected a divisor of the 6 images, got 4"),
-    "no columns": (lambda: plots.image_grid(PICTURES, columns=0), "columns: expected a divisor"),
-    "columns of 1.5": (lambda: plots.image_grid(PICTURES, columns=1.5), "columns: expected a divisor"),
+    "no columns": (lambda: plots.image_grid(PICTURES, columns=0), "columns: expected a whole number of at least 1, got 0"),
+    "columns of 1.5": (lambda: plots.image_grid(PICTURES, columns=1.5), "columns: expected a whole number .* got 1.5; it has to"),
     "too few reconstructions": (
         lambda: plots.reconstructions(PICTURES, PICTURES[:5]), "expected as many reconstructions as originals, got 5 and 6",
     ),
     "a manifold of other size": (lambda: plots.manifold(PICTURES, [-1, 0, 1]), r"got quantiles \(3,\) and 6 images"),
     "quantiles of rank 2": (lambda: plots.manifold(PICTURES[:4], np.zeros((2, 2))), r"got quantiles \(2, 2\) and 4 images"),
     "one quantile as a number": (lambda: plots.manifold(PICTURES[:1], 0.0), r"got quantiles \(\) and 1 images"),
+    "quantiles that fall": (lambda: plots.manifold(PICTURES[:4], [1, -1]), "quantiles: expected increasing numbers, got"),
+    "sides of 0": (lambda: plots.image_grid(PICTURES, columns=3, image_shape=(0, 784)), r"image_shape: expected \(height, "),
+    "a still of two images": (
+        lambda: plots.explorer_still(PICTURES[:2], (0, 0), CODES, LABELS, limit=3), r"expected one image .* got 2 images",
+    ),
+    "a still without z": (lambda: plots.explorer_still(PICTURES[:1], (0,), CODES, LABELS, limit=3), r"got 1 images and z \(1,\)"),
+    "names that keep less than nothing": (
+        lambda: plots.digit_places(CODES, LABELS, apart=-1), "apart: expected a finite number of at least 0, got -1",
+    ),
+    "a landmark of NaN": (
+        lambda: plots.loss_curve(HISTORY, landmarks={"a": np.nan}), r"landmarks\['a'\]: expected a finite number, got nan",
+    ),
+    "a history of NaN": (
+        lambda: plots.loss_curve({"loss": [np.nan], "reconstruction": [1.0], "kl": [1.0]}),
+        "history.loss: expected finite numbers, got NaN; training has diverged",
+    ),
+    "somebody else's history": (
+        lambda: plots.loss_curve({"loss": [1.0], "accuracy": [1.0]}),
+        "history: expected loss, reconstruction and kl, got loss, accuracy; give what train",
+    ),
+    "a history of uneven lengths": (
+        lambda: plots.loss_curve({"loss": [1.0], "reconstruction": [1.0, 2.0], "kl": [1.0]}), "expected one number an epoch of each",
+    ),
     "an empty history": (lambda: plots.loss_curve(History()), "expected at least one finished epoch, got none"),
 }  # fmt: skip
 
@@ -294,5 +318,43 @@ def test_a_posterior_is_drawn_with_the_gaussian_on_top():
     outermost = axes.collections[0].get_paths()[0].get_extents()  # the 99 % region of a Gaussian: a disc of known radius
     assert outermost.width / 2 == pytest.approx(0.2 * np.sqrt(-2 * np.log(0.01)), abs=0.05)
     assert axes.get_xlim()[0] < outermost.x0 < outermost.x1 < axes.get_xlim()[1]
-    with pytest.raises(ValueError, match="expected a posterior"):
-        plots.posterior_and_q(axes, posterior, 0, [0.8], [-3.0])
+    for arguments, message in (
+        ((axes, posterior, 0, [0.8], [-3.0]), "expected a posterior"),
+        ((axes, posterior, 1, [0.8, 0.1], [-3.0, -2.0]), "image: expected a whole number from 0 to 0, got 1"),
+        ((axes, None, 0, [0.8, 0.1], [-3.0, -2.0]), "posterior: expected a PosteriorGrid, got NoneType"),
+        ((None, posterior, 0, [0.8, 0.1], [-3.0, -2.0]), "axes: expected matplotlib axes, got NoneType"),
+        ((axes, posterior, 0, [np.nan, 0.1], [-3.0, -2.0]), "mu: expected finite numbers, got NaN"),
+        ((axes, posterior, 0, [0.8, 0.1], [1e4, -2.0]), "a log-variance beyond ±100"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.posterior_and_q(*arguments)
+
+
+def test_numpys_integers_count_columns_and_sides():
+    (one,), (other,) = (
+        plots.image_grid(PICTURES, columns=columns, image_shape=shape).axes
+        for columns, shape in ((3, (28, 28)), (np.int64(3), np.array([28, 28], np.uint8)))
+    )
+    np.testing.assert_array_equal(image_of(one), image_of(other))
+
+
+def test_keras_own_history_is_drawn_like_that_of_train():
+    """The callback that `fit` returns, and the dictionary in it; without validation there are no test lines."""
+    series = ("loss", "reconstruction", "kl", "val_loss", "val_reconstruction", "val_kl")
+    held = {name: getattr(HISTORY, name) for name in series}
+
+    def drawn(figure):
+        return [(line.get_label(), *map(float, line.get_ydata())) for axes in figure.axes for line in axes.lines]
+
+    expected = drawn(plots.loss_curve(HISTORY))
+    assert drawn(plots.loss_curve(held)) == drawn(plots.loss_curve(SimpleNamespace(history=held, epoch=[0, 1]))) == expected
+    assert len(drawn(plots.loss_curve({name: held[name] for name in series[:3]}))) == 3
+
+
+def test_rounding_noise_beside_0_and_1_is_clipped_and_the_callers_images_stay():
+    images = np.array([[1.0 + 2e-16, -1e-7, 0.5, 1.0]])
+    before = images.copy()
+    (axes,) = plots.image_grid(images, columns=1, image_shape=(2, 2)).axes
+    np.testing.assert_array_equal(image_of(axes), [[1, 0], [0.5, 1]])
+    np.testing.assert_array_equal(images, before)
+    assert images.flags.writeable

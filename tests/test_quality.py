@@ -1,5 +1,6 @@
 """Sample quality: the Fréchet distance against closed forms and scipy, the classifier against data whose answer is known."""
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ def test_points_that_do_not_fit(b):
 
 
 def test_points_that_are_no_numbers():
-    with pytest.raises(ValueError, match="expected finite points"):
+    with pytest.raises(ValueError, match="b: expected finite numbers, got NaN; has the model"):
         frechet_distance(np.zeros((4, 2)), np.full((4, 2), np.nan))
 
 
@@ -91,7 +92,7 @@ def test_numbers_of_a_sample_are_those_of_numpy(classifier, digits):
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("classes", 2.0), ("epochs", True), ("classes", None)])
 def test_numbers_that_do_not_serve(name, value):
-    with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number from 1 to 10000, got"):
         train_classifier(np.zeros((2, 4)), [0, 1], **{name: value})
 
 
@@ -102,5 +103,57 @@ def test_images_and_labels_that_do_not_fit(classifier):
         train_classifier(np.zeros(4), [0])
     with pytest.raises(ValueError, match=r"images: expected shape \(images, 784\)"):
         sample_quality(classifier, np.zeros((2, 4)), np.zeros((2, 784)))
-    with pytest.raises(ValueError, match="classifier: expected one from train_classifier, got str"):
-        sample_quality("resnet", np.zeros((2, 784)), np.zeros((2, 784)))
+    for wrong, kind in (("resnet", "str"), (None, "NoneType"), (keras.Sequential(), "Sequential")):
+        with pytest.raises(ValueError, match=f"classifier: expected one from train_classifier, got {kind}"):
+            sample_quality(wrong, np.zeros((2, 784)), np.zeros((2, 784)))
+    for name, images in (("images", (1, 2)), ("reference", (2, 1))):
+        with pytest.raises(ValueError, match=f"{name}: expected at least two images, got one"):
+            sample_quality(classifier, *(np.zeros((count, 784)) for count in images))
+    with pytest.raises(ValueError, match=r"seed: expected a whole number of at least 0 and below 2\*\*31, got -1"):
+        train_classifier(np.zeros((2, 4)), [0, 1], seed=-1)
+
+
+@given(st.integers(2, 5), st.integers(2, 5), st.integers(1, 6), st.integers(0, 100))
+def test_the_distance_is_never_negative_and_grows_with_the_square_of_the_unit(count, others, dims, seed):
+    """Also where covariances are singular, which rounding may turn into negative eigenvalues."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(count, dims)), rng.normal(size=(others, dims))
+    assert frechet_distance(a, a) >= 0
+    distance = frechet_distance(a, b)
+    assert distance >= 0
+    assert frechet_distance(10 * a, 10 * b) == pytest.approx(100 * distance, rel=1e-5, abs=1e-9)
+
+
+def test_numbers_whose_squares_overflow_are_refused():
+    with pytest.raises(ValueError, match="a, b: expected numbers up to 1e\\+70, got 1e\\+200, whose squares overflow"):
+        frechet_distance(np.full((3, 2), 1e200), np.zeros((3, 2)))
+
+
+def test_confidence_and_balance_keep_to_their_ranges(classifier, digits):
+    """Confidence from 1/10 to 1, balance from 0 to log 10, whatever is judged."""
+    random = np.random.default_rng(4)
+    for images in (digits.x_test[:50], random.random((50, 784)), np.zeros((50, 784)), np.ones((2, 784))):
+        quality = sample_quality(classifier, images, digits.x_test)
+        assert 0.1 <= quality.confidence <= 1
+        assert -1e-12 <= quality.balance <= np.log(10) + 1e-12
+        assert quality.frechet >= 0
+
+
+def test_a_classifier_that_has_diverged_judges_nothing(digits):
+    broken = train_classifier(digits.x_train[:50], digits.y_train[:50], epochs=1)
+    broken.get_layer("features").bias.assign(np.full(32, np.nan))
+    with pytest.raises(
+        ValueError, match="classifier: features: expected finite numbers, got NaN; it has diverged, train another"
+    ):
+        sample_quality(broken, digits.x_test, digits.x_test)
+
+
+def test_the_callers_arrays_stay_as_they_are(digits):
+    images, labels = digits.x_train[:40].astype(float), digits.y_train[:40].astype(np.uint8)
+    before = images.copy(), labels.copy()
+    points = np.asfortranarray(images[:, :5])
+    sample_quality(train_classifier(images, labels, epochs=np.int64(1), seed=np.int32(3)), images, images)
+    frechet_distance(points, points)
+    for array, was in ((images, before[0]), (labels, before[1]), (points, before[0][:, :5])):
+        np.testing.assert_array_equal(array, was)
+        assert array.flags.writeable

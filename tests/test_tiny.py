@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from vae_lib import DiscreteWorld, LinearGaussian
-from vae_lib.tiny import _IDEA_PROBABILITIES, _READINESS
 
 ANIMALS = DiscreteWorld.animals()
 COIN = DiscreteWorld(("fair", "loaded"), ("heads", "tails"), np.array([0.75, 0.25]), np.array([[0.5, 0.5], [1.0, 0.0]]))
@@ -44,11 +43,23 @@ def test_a_loaded_coin_by_hand():
     assert COIN.elbo([1.0, 0.0], "tails") == pytest.approx(np.log(3 / 8), rel=1e-15)
 
 
+# The animals' story, written down once more: how readily each of the five ideas leads to each animal.
+STORY = """
+horse 9 0 0 0 0; fox 6 0 0 0 4; rabbit 5 0 0 0 8; mole 3 1 0 0 9; otter 4 7 0 0 2; beaver 4 6 0 0 3; platypus 3 6 0 8 4
+frog 4 6 0 0 1; crocodile 5 6 0 0 0; tortoise 6 1 0 3 1; sea turtle 1 7 0 3 0; shark 0 9 0 0 0; squid 0 7 0 5 0
+flying fish 0 6 5 0 0; penguin 0 7 0 6 2; duck 0 5 6 8 0; puffin 0 4 6 7 4; kingfisher 0 2 7 7 3; swallow 0 0 9 4 0
+parrot 0 0 6 9 0; bat 0 0 9 0 0; flying squirrel 5 0 4 0 0; bumblebee 0 0 7 0 5; earthworm 0 0 0 0 8
+"""
+
+
 def test_the_animals_against_sums_of_fractions():
-    prior = [Fraction(str(p)) for p in _IDEA_PROBABILITIES]
-    readiness = [[Fraction(row[z]) + Fraction(1, 10) for row in _READINESS.values()] for z in range(5)]
-    likelihood = [[value / sum(row) for value in row] for row in readiness]
+    told = [line.strip().rsplit(maxsplit=5) for line in STORY.strip().replace("\n", ";").split(";")]
+    assert [name for name, *_ in told] == list(ANIMALS.observations)
+    prior = [Fraction(percent, 100) for percent in (30, 25, 20, 10, 15)]
     assert sum(prior) == 1
+    readiness = [[Fraction(row[1 + z]) + Fraction(1, 10) for row in told] for z in range(5)]  # any idea may slip into any animal
+    likelihood = [[value / sum(row) for value in row] for row in readiness]
+    np.testing.assert_allclose(ANIMALS.likelihood, np.array(likelihood, float), rtol=1e-14)
     for x, name in enumerate(ANIMALS.observations):
         evidence = sum(p * row[x] for p, row in zip(prior, likelihood, strict=True))
         assert ANIMALS.marginal()[x] == pytest.approx(float(evidence), rel=1e-14)
@@ -155,7 +166,10 @@ BAD_WORLDS = {
     "a negative prior": ({"prior": [1.5, -0.5]}, r"prior: expected probabilities, .*least value of -0.5"),
     "a prior of 0.9": ({"prior": [0.5, 0.4]}, "prior: expected probabilities, .*sums from 0.9 to 0.9; divide by the sum"),
     "NaN": ({"prior": [np.nan, 1.0]}, "prior: expected finite numbers"),
-    "words": ({"prior": ["half", "half"]}, "prior: expected numbers of shape"),
+    "words": ({"prior": ["half", "half"]}, "prior: expected numbers, got an array of <U4"),
+    "a masked prior": ({"prior": np.ma.array([0.5, 0.5], mask=[0, 1])}, "prior: expected an array without hidden values"),
+    "no names": ({"latents": None}, "latents: expected names"),
+    "lists for names": ({"latents": (["a"], ["b"])}, "latents: expected names"),
     "a table on its side": ({"likelihood": [[1.0, 1.0]]}, r"likelihood: expected finite numbers of shape \(2, 2\)"),
     "a row of 2": ({"likelihood": [[1, 1], [0, 1]]}, "likelihood: expected probabilities, .*sums from 1 to 2"),
 }
@@ -176,10 +190,10 @@ def test_bad_distributions(q):
         COIN.kl(COIN.prior, q)
 
 
-@pytest.mark.parametrize("n", [0, -1, 2.0, True, None])
+@pytest.mark.parametrize("n", [0, -1, 2.0, True, None, 10**8])
 def test_bad_counts(n):
     for world in (COIN, LinearGaussian(W=[[1.0]], b=[0.0], s=1.0)):
-        with pytest.raises(ValueError, match="n: expected a whole number from 1 on"):
+        with pytest.raises(ValueError, match="n: expected a whole number from 1 to 10000000, got"):
             world.sample(n, seed=0)
 
 
@@ -288,6 +302,9 @@ BAD_MODELS = {
     "negative noise": ({"s": -1.0}, "s: expected"),
     "noise in words": ({"s": "1"}, "s: expected"),
     "noise for each pixel": ({"s": np.ones(2)}, "s: expected"),
+    "noise that vanishes": ({"s": 1e-200}, "W, s: expected s from 1e-06 to 1e\\+06, and weights below"),
+    "weights that drown the noise": ({"W": [[1e5], [0.0]], "s": 1e-2}, "W, s: expected"),
+    "nothing": ({"W": None}, "W: expected numbers, got NoneType"),
 }
 
 
@@ -307,3 +324,32 @@ def test_bad_data(x):
         model.elbo([0.0, 0.0], [0.0], [1.0, 1.0])
     with pytest.raises(ValueError, match="log_var: expected"):
         model.elbo([0.0], 0.0, [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"log_var: expected at most 600.0, got 1000; it is log σ²"):
+        model.elbo([0.0], [1000.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="mu, log_var, x: expected as many of each, or one"):
+        model.elbo(np.zeros((4, 1)), np.zeros((4, 1)), np.zeros((3, 2)))
+    for call in (model.log_px, lambda x: model.elbo([0.0], [0.0], x)):
+        with pytest.raises(ValueError, match="expected finite numbers, got infinity; scale the data"):
+            call([1e300, 0.0])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.0, True, None, "0"])
+def test_bad_seeds(seed):
+    for world in (COIN, LinearGaussian(W=[[1.0]], b=[0.0], s=1.0)):
+        with pytest.raises(ValueError, match=r"seed: expected a whole number of at least 0 and below 2\*\*31, got"):
+            world.sample(3, seed=seed)
+
+
+def test_numpys_numbers_are_numbers():
+    for world in (COIN, LinearGaussian(W=[[1.0]], b=[0.0], s=np.float32(1.0))):
+        for one, other in zip(world.sample(np.int64(5), seed=np.uint8(3)), world.sample(5, seed=3), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_keeps_no_hold_of_what_it_was_given():
+    weights, bias = np.ones((2, 1)), np.zeros(2)
+    model = LinearGaussian(W=weights, b=bias, s=1.0)
+    weights[:], bias[:] = 7, 7
+    assert (model.W.tolist(), model.b.tolist()) == ([[1.0], [1.0]], [0.0, 0.0])
+    assert weights.flags.writeable
+    assert bias.flags.writeable

@@ -6,6 +6,7 @@ came, and what to do. Nothing here imports a machine-learning framework.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import sys
@@ -117,16 +118,15 @@ def check_number(
     ValueError
         If it is no real number in the range.
     """
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    # compared, not math.isfinite: that raises OverflowError for a whole number beyond every float
-    good = number and -sys.float_info.max <= value <= sys.float_info.max
-    if good:
-        good = (above is None or value > above) and (least is None or value >= least)
-        good = good and (most is None or value <= most) and (below is None or value < below)
-    if not good:
+    given = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number beyond every float
+            given = float(value)
+    good = math.isfinite(given) and (above is None or given > above) and (least is None or given >= least)
+    if not (good and (most is None or given <= most) and (below is None or given < below)):
         wanted = _range(above, least, most, below)
         raise ValueError(f"{name}: expected a finite number{wanted}, got {_shown(value)}{_tail(remedy)}")
-    return float(value)
+    return given
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -156,7 +156,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
-def as_array(x: Any, name: str = "x") -> NDArray[Any]:
+def as_array(x: Any, name: str = "x", *, remedy: str = "give a float32 array") -> NDArray[Any]:
     """Return numbers as a NumPy array, from whatever holds them: lists, data frames, tensors and variables of any backend.
 
     Parameters
@@ -165,6 +165,8 @@ def as_array(x: Any, name: str = "x") -> NDArray[Any]:
         What should be numbers.
     name
         What the message calls it.
+    remedy
+        What to do where it holds no numbers, at the end of the message.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def as_array(x: Any, name: str = "x") -> NDArray[Any]:
             raise TypeError(f"an array of {array.dtype}" if array.ndim else type(x).__name__)
     except Exception as error:  # an object's own conversion may raise anything
         got = " ".join(str(error).split()) or type(x).__name__
-        raise DataError(f"{name}: expected numbers, got {got:.200}; give a float32 array") from error
+        raise DataError(f"{name}: expected numbers, got {got:.200}; {remedy}") from error
     return array
 
 
@@ -316,7 +318,7 @@ def check_labels(labels: Any, images: int, classes: int, name: str = "labels") -
         return np.zeros(images, np.int32)
     if labels is None:
         raise ValueError(f"{name}: expected {images} whole numbers from 0 to {classes - 1}, got none; this VAE is conditional")
-    array = as_array(labels, name)
+    array = as_array(labels, name, remedy="give whole numbers, one an image")
     whole = array.dtype.kind in "ui" and array.shape == (images,)
     if not whole or (array.size and not 0 <= array.min() <= array.max() < classes):
         got = f"{array.dtype} {array.shape}" + (f" from {array.min()} to {array.max()}" if whole else "")
@@ -437,7 +439,7 @@ def check_codes(codes: Any, labels: Any, *, least_dims: int = 2) -> tuple[NDArra
     ValueError
         If the shapes do not fit, a code is not finite, or a label is not a whole number from 0 to 9.
     """
-    points, digits = as_array(codes, "codes").astype(float), as_array(labels, "labels")
+    points, digits = as_array(codes, "codes").astype(float), as_array(labels, "labels", remedy="give digits, one an image")
     if points.ndim != 2 or points.shape[1] < least_dims or digits.shape != points.shape[:1]:
         raise ValueError(
             f"expected codes (images, at least {least_dims}) and labels (images,), got {points.shape} and {digits.shape}"

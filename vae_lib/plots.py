@@ -16,11 +16,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_codes
+from vae_lib.checks import as_array, check_codes, check_integer, check_number, check_reals, check_sides
 
 if TYPE_CHECKING:
     from vae_lib.evaluation import PosteriorGrid
-    from vae_lib.training import History
 
 DIGIT_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -28,6 +27,10 @@ DIGIT_COLORS = (
 """A tuple of ten hexadecimal colours, one for each digit, here and in the widgets. They are safe for colour-blind readers
 (Petroff 2021, arXiv:2107.02270).
 """
+
+
+_WIDEST = 100.0  # a log-variance that can be drawn
+_ROUNDING = 1e-6  # by how much a pixel may miss [0, 1], as in `checks`
 
 
 class NotebookFigure(Figure):
@@ -59,15 +62,14 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, a code is not finite, a label is no digit, or `limit` is not above 0.
     """
     points, digits = check_codes(codes, labels)
     if not len(points):
         raise ValueError("codes: expected those of at least one image, got none")
     if limit is None:
         limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 or 1.0  # a collapsed encoder puts all at the origin
-    if not 0 < limit < np.inf:
-        raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+    limit = check_number("limit", limit, above=0)
     figure = NotebookFigure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
     for digit in np.unique(digits):
@@ -105,7 +107,7 @@ def reconstructions(originals: ArrayLike, reconstructed: ArrayLike, *, image_sha
     ValueError
         If the shapes do not fit, there is no image, or a value is not in [0, 1].
     """
-    first, second = _images(originals, image_shape), _images(reconstructed, image_shape)
+    first, second = _images(originals, image_shape, "originals"), _images(reconstructed, image_shape, "reconstructed")
     if first.shape != second.shape:
         raise ValueError(f"expected as many reconstructions as originals, got {len(second)} and {len(first)}")
     figure = NotebookFigure(figsize=(0.42 * len(first) + 0.1, 1.45), layout="constrained")
@@ -139,10 +141,12 @@ def image_grid(images: ArrayLike, *, columns: int, image_shape: tuple[int, int] 
         If the shapes do not fit, `columns` does not divide the number of images, or a value is not in [0, 1].
     """
     pictures = _images(images, image_shape)
-    if not isinstance(columns, int) or columns < 1 or len(pictures) % columns:
-        raise ValueError(f"columns: expected a divisor of the {len(pictures)} images, got {columns}")
-    rows = len(pictures) // columns
-    height, width = image_shape
+    columns = check_integer("columns", columns, least=1, remedy=f"it has to divide the {len(pictures)} images")
+    if len(pictures) % columns:
+        raise ValueError(
+            f"columns: expected a divisor of the {len(pictures)} images, got {columns}; leave {len(pictures) % columns} out"
+        )
+    rows, (height, width) = len(pictures) // columns, pictures.shape[1:]
     mosaic = pictures.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
     figure = NotebookFigure(
         figsize=(5.6, 5.6 * rows * height / (columns * width)), layout=ConstrainedLayoutEngine(h_pad=0, w_pad=0)
@@ -171,31 +175,36 @@ def manifold(decoded: ArrayLike, quantiles: ArrayLike, *, image_shape: tuple[int
     Raises
     ------
     ValueError
-        If the shapes do not fit, there are not side² images, or a value is not in [0, 1].
+        If the shapes do not fit, there are not side² images, a value is not in [0, 1], or the quantiles do not increase.
     """
-    values = np.asarray(quantiles, dtype=float)
-    side, count = len(np.atleast_1d(values)), len(_images(decoded, image_shape))
+    values, pictures = check_reals(quantiles, "quantiles"), _images(decoded, image_shape, "decoded")
+    side, count = len(np.atleast_1d(values)), len(pictures)
     if values.ndim != 1 or count != side * side:
         raise ValueError(f"expected quantiles (side,) and side² images, got quantiles {values.shape} and {count} images")
+    if not (np.diff(values) > 0).all():
+        raise ValueError(
+            f"quantiles: expected increasing numbers, got {values.tolist()!r:.80}; sort them, and decode in that order"
+        )
+    height, width = pictures.shape[1:]
     figure = image_grid(decoded, columns=side, image_shape=image_shape)
     axes = figure.axes[0]
     every = max(1, side // 5)
     shown = np.arange(every // 2, side, every)
     texts = [f"{value:.2f}" for value in values[shown]]
-    axes.set_xticks((shown + 0.5) * image_shape[1], texts)
-    axes.set_yticks((side - shown - 0.5) * image_shape[0], texts)
+    axes.set_xticks((shown + 0.5) * width, texts)
+    axes.set_yticks((side - shown - 0.5) * height, texts)
     axes.set(xlabel="$z_1$ (prior's σ)", ylabel="$z_2$ (prior's σ)")
     figure.set_layout_engine("constrained")  # names beside the axes need the margin that images alone do not
     return figure
 
 
-def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None) -> NotebookFigure:
+def loss_curve(history: Any, *, landmarks: Mapping[str, float] | None = None) -> NotebookFigure:
     """Draw loss, reconstruction and KL over the epochs, with landmarks that give the numbers a meaning.
 
     Parameters
     ----------
-    history
-        From `train`.
+    history : History
+        From `train`, or Keras's from `fit`, or the dictionary in that.
     landmarks
         Name and nats per image of each horizontal line.
 
@@ -207,21 +216,20 @@ def loss_curve(history: History, *, landmarks: Mapping[str, float] | None = None
     Raises
     ------
     ValueError
-        If the history holds no epoch.
+        If the history holds no epoch, lacks loss, reconstruction or KL, or a number is not finite.
     """
-    if not len(history):
-        raise ValueError("history: expected at least one finished epoch, got none; train first")
-    epochs = np.arange(1, len(history) + 1)
+    series, lines = _checked_series(history), _checked_landmarks(landmarks)
+    epochs = np.arange(1, len(series["loss"]) + 1)
     figure = NotebookFigure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(2, 1))
     for axes, names in ((above, ("loss", "reconstruction")), (below, ("kl",))):
         for name, color in zip(names, ("#1f5fa8", "#a34a00"), strict=False):
             title = {"kl": "KL"}.get(name, name)
-            axes.plot(epochs, getattr(history, name), "o-", color=color, ms=4, label=f"{title}, training")
-            if history.val_loss:
-                axes.plot(epochs, getattr(history, f"val_{name}"), "s--", color=color, ms=4, mfc="white", label=f"{title}, test")
+            axes.plot(epochs, series[name], "o-", color=color, ms=4, label=f"{title}, training")
+            if f"val_{name}" in series:
+                axes.plot(epochs, series[f"val_{name}"], "s--", color=color, ms=4, mfc="white", label=f"{title}, test")
         axes.set(xlabel="epoch", ylabel="nats per image")
-    for name, value in (landmarks or {}).items():
+    for name, value in lines.items():
         above.axhline(value, color="0.35", lw=1, ls=":")
         above.annotate(
             f"{name}: {value:.1f}", (0.985, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
@@ -264,13 +272,19 @@ def explorer_still(
     Raises
     ------
     ValueError
-        If the shapes do not fit, a code is not finite, a label is no digit, or a pixel is not in [0, 1].
+        If the shapes do not fit, a number is not finite, a label is no digit, a pixel is not in [0, 1], or `limit` is not above
+        0.
     """
     points, digits = check_codes(codes, labels)
-    place = np.asarray(z, dtype=float)
+    limit, place, picture = check_number("limit", limit, above=0), check_reals(z, "z"), _images(image, image_shape, "image")
+    if place.ndim != 1 or place.size < (2 if len(points) else 1) or len(picture) != 1:
+        raise ValueError(
+            f"expected one image (1, pixels) and z (latent_dim,), of at least 2 numbers beside a map, got {len(picture)} images "
+            f"and z {place.shape}"
+        )
     figure = NotebookFigure(figsize=(6.4 if len(points) else 3, 3.3), layout="constrained")
     *maps, axes = figure.subplots(1, 2 if len(points) else 1, squeeze=False)[0]
-    _show(axes, _images(image, image_shape)[0])
+    _show(axes, picture[0])
     axes.set_title("z = (" + ", ".join(f"{value:.2f}" for value in place) + ")", fontsize=9)
     for plane in maps:
         for digit in np.unique(digits):
@@ -293,7 +307,7 @@ def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[t
     labels
         The digit of each image, (images,).
     apart
-        The least distance between two names, in units of the codes.
+        The distance that names should keep from each other, in units of the codes, ≥ 0.
 
     Returns
     -------
@@ -303,9 +317,10 @@ def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[t
     Raises
     ------
     ValueError
-        If the shapes do not fit, a code is not finite, or a label is no digit.
+        If the shapes do not fit, a code is not finite, a label is no digit, or `apart` is negative.
     """
     points, digits = check_codes(codes, labels)
+    apart = check_number("apart", apart, least=0)
     names = np.unique(digits)
     if not len(names):
         return []
@@ -326,14 +341,65 @@ def _draw_prior(axes: Any) -> None:
         axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.35", lw=0.8)
 
 
-def _images(values: ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
-    array = np.asarray(values, dtype=float)
-    height, width = image_shape
+def _images(values: Any, image_shape: Any, name: str = "images") -> NDArray[np.float64]:
+    """Return images as (images, height, width), float64, or say what is wrong with them."""
+    height, width = check_sides(image_shape)
+    array = as_array(values, name).astype(np.float64, copy=False)
     if array.ndim != 2 or array.shape[1] != height * width or not len(array):
-        raise ValueError(f"expected images as (images, {height * width}) for the shape {image_shape}, got {array.shape}")
-    if not (array.min() >= 0 and array.max() <= 1):  # false for NaN as well
-        raise ValueError(f"expected images with values in [0, 1], got {array.min()} to {array.max()}; give sigmoid(logits)")
+        raise ValueError(
+            f"{name}: expected images as (images, {height * width}) for the shape {(height, width)}, got {array.shape}; "
+            f"{_remedy(array, height * width)}"
+        )
+    low, high = array.min(), array.max()
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # false for NaN as well
+        remedy = "divide bytes by 255" if low >= 0 and 2 < high <= 255 else "give sigmoid(logits)"
+        raise ValueError(f"{name}: expected images with values in [0, 1], got {low} to {high}; {remedy}")
+    if low < 0 or high > 1:
+        array = np.clip(array, 0, 1)
     return array.reshape(-1, height, width)
+
+
+def _remedy(array: NDArray[Any], pixels: int) -> str:
+    """Say what to do about the shape of images."""
+    if array.ndim == 1 and array.size == pixels:
+        return "of one image, give x.reshape(1, -1)"
+    if array.ndim > 2 and len(array) and array[0].size == pixels:
+        return "flatten images with x.reshape(len(x), -1)"
+    return "give at least one image" if array.ndim == 2 and array.shape[1] == pixels else "give image_shape=(height, width)"
+
+
+def _checked_series(history: Any) -> dict[str, NDArray[np.float64]]:
+    """Return what a history holds of loss, reconstruction and KL, in training and validation, one value an epoch each."""
+    held = getattr(history, "history", history)  # Keras keeps a dictionary of that name
+    held = held if isinstance(held, Mapping) else getattr(held, "__dict__", {})
+    series = {}
+    for name in ("loss", "reconstruction", "kl"):
+        if name not in held:
+            got = ", ".join(map(str, held)) or type(history).__name__
+            raise ValueError(
+                f"history: expected loss, reconstruction and kl, got {got:.80}; give what train or a VAE's fit returned"
+            )
+        series[name] = held[name]
+    if all(len(np.atleast_1d(as_array(held.get(f"val_{name}", []), f"history.val_{name}"))) for name in series):
+        series |= {f"val_{name}": held[f"val_{name}"] for name in series}
+    remedy = "training has diverged, train again with a lower learning rate"
+    checked = {name: check_reals(values, f"history.{name}", remedy=remedy) for name, values in series.items()}
+    if len({values.shape for values in checked.values()}) > 1 or checked["loss"].ndim != 1:
+        shapes = ", ".join(f"{name} {values.shape}" for name, values in checked.items())
+        raise ValueError(f"history: expected one number an epoch of each, got {shapes}; give what train or a VAE's fit returned")
+    if not len(checked["loss"]):
+        raise ValueError("history: expected at least one finished epoch, got none; train first")
+    return checked
+
+
+def _checked_landmarks(landmarks: Any) -> dict[str, float]:
+    """Return the horizontal lines by their names."""
+    if landmarks is None:
+        return {}
+    if not isinstance(landmarks, Mapping):
+        got = type(landmarks).__name__
+        raise ValueError(f"landmarks: expected a mapping from names to nats, got {got}; write {{'mean image': 206.0}}")
+    return {f"{name}": check_number(f"landmarks[{name!r}]", value) for name, value in landmarks.items()}
 
 
 def _show(axes: Any, picture: NDArray[Any]) -> None:
@@ -358,15 +424,14 @@ def posterior_and_q(axes: Any, posterior: PosteriorGrid, image: int, mu: ArrayLi
     Raises
     ------
     ValueError
-        If the posterior or the Gaussian is not one over a plane.
+        If the posterior or the Gaussian is not one over a plane, a number is not finite, there is no such image, or `axes` are
+        none.
     """
-    mean, spread = np.asarray(mu, float), np.asarray(log_var, float)
-    if posterior.log_density.ndim != 3 or mean.shape != (2,) or spread.shape != (2,):
-        raise ValueError(
-            f"expected a posterior (images, points, points), mu and log_var (2,), got {posterior.log_density.shape}, "
-            f"{mean.shape} and {spread.shape}"
-        )
-    axis, density = posterior.axis, np.exp(posterior.log_density[image].astype(float))
+    if not callable(getattr(axes, "contourf", None)):
+        raise ValueError(f"axes: expected matplotlib axes, got {type(axes).__name__}; make some with figure.subplots()")
+    axis, held, mean, spread = _checked_plane(posterior, mu, log_var)
+    image = check_integer("image", image, most=len(held) - 1)
+    density = np.exp(held[image].astype(float))
     levels = _fill_regions(axes, axis, axis, density)
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -378,6 +443,22 @@ def posterior_and_q(axes: Any, posterior: PosteriorGrid, image: int, mu: ArrayLi
     middle, half = (low + high) / 2, (high - low).max() / 2 * 1.1
     axes.set(xlim=middle[0] + half * np.array([-1, 1]), ylim=middle[1] + half * np.array([-1, 1]), aspect="equal")
     axes.tick_params(labelsize=7)
+
+
+def _checked_plane(posterior: Any, mu: Any, log_var: Any) -> tuple[NDArray[Any], ...]:
+    """Return a posterior's axis and log-density over a plane, and a Gaussian's mean and log-variances."""
+    if not all(hasattr(posterior, part) for part in ("axis", "log_density")):
+        raise ValueError(f"posterior: expected a PosteriorGrid, got {type(posterior).__name__}; make one with posterior_on_grid")
+    mean, spread = check_reals(mu, "mu"), check_reals(log_var, "log_var")
+    axis, held = check_reals(posterior.axis, "posterior.axis"), as_array(posterior.log_density, "posterior.log_density")
+    if held.ndim != 3 or held.shape[1:] != axis.shape * 2 or mean.shape != (2,) or spread.shape != (2,):
+        raise ValueError(
+            f"expected a posterior (images, points, points), mu and log_var (2,), got {held.shape}, {mean.shape} and "
+            f"{spread.shape}"
+        )
+    if np.isnan(held).any() or np.abs(spread).max() > _WIDEST:
+        raise ValueError("posterior, log_var: expected numbers that can be drawn, got NaN or a log-variance beyond ±100")
+    return axis, held, mean, spread
 
 
 def _fill_regions(axes: Any, first: NDArray[Any], second: NDArray[Any], density: NDArray[Any]) -> NDArray[np.float64]:

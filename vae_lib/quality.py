@@ -13,9 +13,13 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_images, check_labels
+from vae_lib.checks import check_finite, check_images, check_integer, check_labels, check_reals, check_seed
 
 _BATCH = 200
+_MOST_CLASSES = 10_000
+_MOST_EPOCHS = 10_000
+_LARGEST = 1e70  # the distance takes fourth powers, of many points
+_DIVERGED = "has the model that made them diverged?"
 
 
 class SampleQuality(NamedTuple):
@@ -39,35 +43,34 @@ def train_classifier(x: ArrayLike, labels: ArrayLike, *, classes: int = 10, epoc
     labels
         Their classes, (images,), whole numbers from 0 to classes − 1.
     classes
-        How many classes there are, ≥ 1.
+        How many classes there are, 1 to 10,000.
     epochs
-        Passes through the images, ≥ 1.
+        Passes through the images, 1 to 10,000.
     seed
-        Seeds weights and order.
+        Seeds weights and order; 0 ≤ seed < 2³¹.
 
     Returns
     -------
     keras.Model
-        x (batch, input_dim) → [features (batch, 32), logits (batch, classes)].
+        x (batch, input_dim) → [features (batch, 32), logits (batch, classes)], float32 whatever Keras's dtype policy is.
 
     Raises
     ------
     ValueError
-        If images or labels have the wrong form, or a number is below 1.
+        If images or labels have the wrong form, or a number is out of its range.
     """
-    for name, value in (("classes", classes), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    array = np.asarray(x)
-    images = check_images(array, array.shape[1] if array.ndim == 2 else 0)
+    classes = check_integer("classes", classes, least=1, most=_MOST_CLASSES)
+    epochs, seed = check_integer("epochs", epochs, least=1, most=_MOST_EPOCHS), check_seed(seed)
+    images = check_images(x, 0)
     digits = check_labels(labels, len(images), classes)
     seeds = iter(np.random.default_rng(seed).integers(2**31 - 2, size=3))
-    inputs = hidden = keras.Input((images.shape[1],), name="x")
+    inputs = hidden = keras.Input((images.shape[1],), name="x", dtype="float32")
     for width, name in ((128, "hidden"), (32, "features")):
         hidden = _dense(width, name, next(seeds), activation="relu")(hidden)
     logits = _dense(classes, "logits", next(seeds))(hidden)
     trained = keras.Model(inputs, logits)
-    trained.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float32")
+    trained.compile(keras.optimizers.Adam(2e-3), loss, auto_scale_loss=False)
     for number in range(epochs):
         order = np.random.default_rng([seed, number]).permutation(len(images))
         trained.fit(images[order], digits[order], batch_size=_BATCH, shuffle=False, verbose=0)
@@ -87,7 +90,8 @@ def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayL
     images
         What is judged, such as decoded samples, (images, input_dim), values in [0, 1].
     reference
-        Real images, preferably ones that the classifier was not trained on, (images, input_dim), values in [0, 1].
+        Real images, preferably ones that the classifier was not trained on, (images, input_dim), values in [0, 1]; of both sets
+        at least two.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def sample_quality(classifier: keras.Model, images: ArrayLike, reference: ArrayL
     Raises
     ------
     ValueError
-        If images have the wrong form or are fewer than two.
+        If the classifier is no such model or has diverged, or images have the wrong form or are fewer than two.
 
     References
     ----------
@@ -138,14 +142,16 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     ----------
     Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions", Journal of Multivariate Analysis 12.
     """
-    first, second = np.asarray(a, float), np.asarray(b, float)
+    first, second = check_reals(a, "a", remedy=_DIVERGED), check_reals(b, "b", remedy=_DIVERGED)
     shapes = first.shape, second.shape
-    if first.ndim != 2 or second.ndim != 2 or shapes[0][1] != shapes[1][1] or min(len(first), len(second)) < 2:
+    fit = first.ndim == second.ndim == 2 and shapes[0][1] == shapes[1][1] > 0 and min(len(first), len(second)) >= 2
+    if not fit:
         raise ValueError(
             f"expected two sets of points (points, dims) with at least two points each, got {shapes[0]} and {shapes[1]}"
         )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("expected finite points, got inf or NaN; has the model diverged?")
+    largest = max(np.abs(first).max(), np.abs(second).max())
+    if largest > _LARGEST:
+        raise ValueError(f"a, b: expected numbers up to {_LARGEST:g}, got {largest:.3g}, whose squares overflow; {_DIVERGED}")
     of_first, of_second = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (first, second))
     root = _root(of_first)
     # the eigenvalues of Σ_a Σ_b are those of Σ_a^½ Σ_b Σ_a^½, which is symmetric
@@ -163,16 +169,21 @@ def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _run(classifier: keras.Model, images: ArrayLike, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Features and logits as arrays, (images, 32) and (images, classes)."""
-    if not isinstance(classifier, keras.Model) or len(classifier.outputs or []) != 2:
-        raise ValueError(f"classifier: expected one from train_classifier, got {type(classifier).__name__}")
+    shape = getattr(classifier, "input_shape", None)
+    if not isinstance(classifier, keras.Model) or len(getattr(classifier, "outputs", None) or []) != 2 or np.shape(shape) != (2,):
+        raise ValueError(f"classifier: expected one from train_classifier, got {type(classifier).__name__}; train one first")
     x = check_images(images, classifier.input_shape[1], name)
+    if len(x) < 2:
+        raise ValueError(f"{name}: expected at least two images, got one; moments need more, give as many as the other set has")
     parts = [classifier(x[start : start + 1000]) for start in range(0, len(x), 1000)]
     features, logits = (
         np.concatenate([ops.convert_to_numpy(part) for part in column]).astype(float) for column in zip(*parts, strict=True)
     )
+    for what, values in (("features", features), ("logits", logits)):
+        check_finite(f"classifier: {what}", values, "it has diverged, train another")
     return features, logits
 
 
 def _dense(width: int, name: str, seed: Any, activation: str | None = None) -> layers.Dense:
     initializer = keras.initializers.GlorotUniform(seed=int(seed))
-    return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name)
+    return layers.Dense(width, activation=activation, kernel_initializer=initializer, name=name, dtype="float32")

@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import as_array, check_finite, check_integer, check_number, check_seed
+
 Array = NDArray[np.float64]
 
+_MOST_DRAWS = 10**7
+_LARGEST_LOG_VAR = 600.0
+_EXTREME = 1e6  # beyond, double precision cannot tell W Wᵀ + s² I from W Wᵀ
 _SUM_TOLERANCE = 1e-9  # by how much the sum of given probabilities may miss 1: rounding, not carelessness
 
 _IDEAS = ("four legs", "swims", "flies", "has a beak", "lives underground")
@@ -133,9 +138,9 @@ class DiscreteWorld:
         Parameters
         ----------
         n
-            Number of draws.
+            Number of draws, 1 to 10 million.
         seed
-            The same seed gives the same draws.
+            The same seed gives the same draws; 0 ≤ seed < 2³¹.
 
         Returns
         -------
@@ -145,10 +150,10 @@ class DiscreteWorld:
         Raises
         ------
         ValueError
-            If n is no positive whole number.
+            If `n` or `seed` is out of its range.
         """
-        rng = np.random.default_rng(seed)
-        z = rng.choice(len(self.latents), size=_checked_count(n), p=self.prior)
+        n, rng = _checked_count(n), np.random.default_rng(check_seed(seed))
+        z = rng.choice(len(self.latents), size=n, p=self.prior)
         cumulative = self.likelihood.cumsum(axis=1)
         cumulative /= cumulative[:, -1:]  # so that rounding leaves no gap below one
         x = (rng.random((n, 1)) >= cumulative[z]).sum(axis=1)
@@ -221,9 +226,13 @@ class DiscreteWorld:
         count = len(self.observations)
         if isinstance(x, str) and x in self.observations:
             return self.observations.index(x)
-        if isinstance(x, (int, np.integer)) and not isinstance(x, bool) and 0 <= x < count:
-            return int(x)
-        raise ValueError(f"x: expected one of {', '.join(self.observations)}, or a place from 0 to {count - 1}, got {x!r}")
+        try:
+            return check_integer("x", x, most=count - 1)
+        except ValueError:
+            got = f"{x!r:.80}"
+            raise ValueError(
+                f"x: expected one of {', '.join(self.observations)}, or a place from 0 to {count - 1}, got {got}"
+            ) from None
 
     def _checked_q(self, name: str, q: ArrayLike) -> Array:
         return _distributions(name, q, (len(self.latents),))
@@ -248,7 +257,7 @@ class LinearGaussian:
     Raises
     ------
     ValueError
-        If shapes do not fit, or a number is not finite.
+        If shapes do not fit, or a number is not finite or so extreme that W Wᵀ + s² I cannot be computed with.
 
     References
     ----------
@@ -262,9 +271,13 @@ class LinearGaussian:
     def __post_init__(self) -> None:
         weights = _finite("W", self.W, "(data_dim, latent_dim)", lambda shape: len(shape) == 2 and min(shape) > 0)
         bias = _finite("b", self.b, f"({len(weights)},)", lambda shape: shape == weights.shape[:1])
-        if not isinstance(self.s, (int, float, np.number)) or isinstance(self.s, bool) or not 0 < self.s < np.inf:
-            raise ValueError(f"s: expected a finite number above 0, got {self.s!r}; it is a standard deviation, not its log")
-        for field, value in (("W", weights), ("b", bias), ("s", float(self.s))):
+        s = check_number("s", self.s, above=0, remedy="it is a standard deviation, not its log")
+        if not (1 / _EXTREME < s < _EXTREME and np.abs(weights).max() < _EXTREME * min(s, 1)):
+            raise ValueError(
+                f"W, s: expected s from {1 / _EXTREME:g} to {_EXTREME:g}, and weights below {_EXTREME:g} and {_EXTREME:g} · s, "
+                f"got s = {s:.3g} and weights up to {np.abs(weights).max():.3g}; scale the data"
+            )
+        for field, value in (("W", weights), ("b", bias), ("s", s)):
             object.__setattr__(self, field, value)
 
     def log_px(self, x: ArrayLike) -> Array:
@@ -287,8 +300,10 @@ class LinearGaussian:
         """
         centred = self._data(x) - self.b  # (…, data)
         covariance = self.W @ self.W.T + self.s**2 * np.eye(len(self.W))
-        squared = (centred * np.linalg.solve(covariance, centred[..., None])[..., 0]).sum(axis=-1)
+        with np.errstate(over="ignore"):  # what overflows is found below
+            squared = (centred * np.linalg.solve(covariance, centred[..., None])[..., 0]).sum(axis=-1)
         log_px: Array = -0.5 * (len(self.b) * np.log(2 * np.pi) + np.linalg.slogdet(covariance)[1] + squared)
+        check_finite("x: log p(x)", log_px, "scale the data")
         return log_px
 
     def posterior(self, x: ArrayLike) -> tuple[Array, Array]:
@@ -343,12 +358,22 @@ class LinearGaussian:
             _finite(name, value, f"(…, {latent_dim})", lambda shape: shape[-1:] == (latent_dim,))
             for name, value in (("mu", mu), ("log_var", log_var))
         )
-        var = np.exp(log_variance)
-        missed = ((data - self.b - mean @ self.W.T) ** 2).sum(axis=-1)  # the decoder at the mean of q …
-        spread = var @ (self.W**2).sum(axis=0)  # … and what the width of q adds to that
-        reconstruction = 0.5 * (len(self.b) * np.log(2 * np.pi * self.s**2) + (missed + spread) / self.s**2)
-        kl = 0.5 * (np.expm1(log_variance) - log_variance + mean**2).sum(axis=-1)
-        elbo: Array = -reconstruction - kl
+        try:
+            np.broadcast_shapes(data.shape[:-1], mean.shape[:-1], log_variance.shape[:-1])
+        except ValueError:
+            raise ValueError(
+                f"mu, log_var, x: expected as many of each, or one, got {mean.shape}, {log_variance.shape} and {data.shape}"
+            ) from None
+        if log_variance.max(initial=0) > _LARGEST_LOG_VAR:
+            raise ValueError(f"log_var: expected at most {_LARGEST_LOG_VAR}, got {log_variance.max():.4g}; it is log σ², not σ²")
+        with np.errstate(over="ignore"):  # what overflows is found below
+            var = np.exp(log_variance)
+            missed = ((data - self.b - mean @ self.W.T) ** 2).sum(axis=-1)  # the decoder at the mean of q …
+            spread = var @ (self.W**2).sum(axis=0)  # … and what the width of q adds to that
+            reconstruction = 0.5 * (len(self.b) * np.log(2 * np.pi * self.s**2) + (missed + spread) / self.s**2)
+            kl = 0.5 * (np.expm1(log_variance) - log_variance + mean**2).sum(axis=-1)
+            elbo: Array = -reconstruction - kl
+        check_finite("x, mu: ELBO", elbo, "scale the data")
         return elbo
 
     def sample(self, n: int, *, seed: int) -> tuple[Array, Array]:
@@ -357,9 +382,9 @@ class LinearGaussian:
         Parameters
         ----------
         n
-            Number of draws.
+            Number of draws, 1 to 10 million.
         seed
-            The same seed gives the same draws.
+            The same seed gives the same draws; 0 ≤ seed < 2³¹.
 
         Returns
         -------
@@ -369,10 +394,10 @@ class LinearGaussian:
         Raises
         ------
         ValueError
-            If n is no positive whole number.
+            If `n` or `seed` is out of its range.
         """
-        rng = np.random.default_rng(seed)
-        z = rng.standard_normal((_checked_count(n), self.W.shape[1]))
+        n, rng = _checked_count(n), np.random.default_rng(check_seed(seed))
+        z = rng.standard_normal((n, self.W.shape[1]))
         x: Array = z @ self.W.T + self.b + self.s * rng.standard_normal((n, len(self.b)))
         return z, x
 
@@ -389,24 +414,22 @@ def _relative_entropy(q: Array, p: Array) -> float:
 
 
 def _checked_names(field: str, names: Sequence[str]) -> tuple[str, ...]:
-    kept = () if isinstance(names, str) else tuple(names)
-    if not kept or len(set(kept)) < len(kept) or not all(isinstance(name, str) for name in kept):
-        raise ValueError(f"{field}: expected names, at least one and none twice, got {names!r}")
-    return kept
+    try:
+        kept = () if isinstance(names, str) else tuple(names)
+    except TypeError:
+        kept = ()
+    if not kept or not all(isinstance(name, str) for name in kept) or len(set(kept)) < len(kept):
+        raise ValueError(f"{field}: expected names, at least one and none twice, got {names!r:.200}")
+    return tuple(str(name) for name in kept)
 
 
 def _checked_count(n: int) -> int:
-    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n: expected a whole number from 1 on, got {n!r}")
-    return int(n)
+    return check_integer("n", n, least=1, most=_MOST_DRAWS)
 
 
 def _finite(name: str, value: Any, form: str, fits: Any) -> Array:
     """Return a read-only array of doubles of the right shape, or say what is wrong with it."""
-    try:
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected numbers of shape {form}, got {value!r}") from None
+    array = np.array(as_array(value, name), dtype=float)  # a copy: the caller's array stays as it is
     if not fits(array.shape) or not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite numbers of shape {form}, got {array.tolist()!r:.80} of shape {array.shape}")
     array.setflags(write=False)
