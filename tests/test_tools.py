@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -74,6 +75,123 @@ def test_a_changed_style_sheet_makes_pages_stale(tmp_path: Path) -> None:
     assert state.key(tmp_path) == before
     style.write_text("b {}")
     assert state.key(tmp_path) != before
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A tree of which a strict build has ended well, with two pages and a script."""
+    for name in ("_config.yml", "_toc.yml", "requirements.txt", "package-lock.json"):
+        (tmp_path / name).touch()
+    html = tmp_path / "_build" / "html"
+    (html / "_static" / "vendor").mkdir(parents=True)
+    for name in ("index.html", "other.html", "_static/vendor/widgets.js"):
+        (html / name).write_text(f"this is {name}")
+    (tmp_path / "_build" / ".doctrees").mkdir()
+    with state.marked(tmp_path, strict=True) as outcome:
+        outcome["finished"] = True
+    return tmp_path
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def turn_one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["index.html", "_static/vendor/widgets.js"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink, turn_one_bit])
+def test_a_page_or_script_that_is_damaged_is_noticed_and_written_anew(
+    built: Path, capsys: pytest.CaptureFixture[str], name: str, damage: Callable[[Path], None]
+) -> None:
+    state.clean_up(built, strict=True)
+    assert (built / "_build" / "html" / "index.html").exists()
+    assert capsys.readouterr().out == ""
+    damage(built / "_build" / "html" / name)
+    state.clean_up(built, strict=True)
+    assert not (built / "_build" / "html").exists()
+    assert not (built / "_build" / ".doctrees").exists()
+    expected = f"1 of the 3 files of an earlier build were damaged or deleted, {name} first: the pages are written anew"
+    assert expected in capsys.readouterr().out
+
+
+def test_what_is_added_to_the_pages_afterwards_is_no_damage(built: Path) -> None:
+    html = built / "_build" / "html"
+    (html / "book.pdf").write_bytes(b"%PDF")
+    state.clean_up(built, strict=True)
+    assert html.exists()
+    (html / "other.html").write_text("with a link to the PDF")
+    state.record(built)
+    state.clean_up(built, strict=True)
+    assert html.exists()
+    (html / "book.pdf").unlink()
+    state.clean_up(built, strict=True)
+    assert not html.exists()
+
+
+def test_a_build_that_did_not_end_well_stays_one_when_pages_are_added(built: Path) -> None:
+    with state.marked(built, strict=True):
+        state.record(built)
+    state.clean_up(built, strict=True)
+    assert not (built / "_build" / "html").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[]", "3", "null", "{}", '"finished"', "{not JSON", "[" * 100_000, '{"finished": true}', '{"outputs": []}',
+        '{"outputs": {"a": 1}}',
+    ],
+)  # fmt: skip
+def test_a_note_that_is_none_leads_to_a_rebuild(built: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (built / "_build" / "state.json").write_text(content)
+    state.record(built)
+    state.clean_up(built)
+    assert not (built / "_build" / "html").exists()
+    assert "an earlier build left no note of itself: the pages are written anew" in capsys.readouterr().out
+
+
+def test_vendored_files_that_were_damaged_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def make(target: Path) -> dict[str, str]:
+        made.append(target)
+        (target / "widgets.js").write_text("a script")
+        (target / "more").mkdir()
+        (target / "more" / "widgets.css").write_text("a style")
+        return {}
+
+    for name in ("tools", "package-lock.json", "requirements.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "VENDOR", tmp_path / "_build" / "front" / "vendor")
+    monkeypatch.setattr(build, "vendor_libraries", make)
+    monkeypatch.setattr(build.vendor, "verify", lambda *_: None)
+    for _ in range(2):
+        build.collect_vendor_files()
+    assert len(made) == 1
+    for damage in (cut, Path.unlink, turn_one_bit):
+        for name in ("widgets.js", "more/widgets.css", "libraries.json"):
+            made.clear()
+            damage(build.VENDOR / name)
+            build.collect_vendor_files()
+            assert len(made) == 1, (damage, name)
+    assert [path.name for path in (tmp_path / "_build" / "front").iterdir()] == ["vendor"]  # all of it goes into the pages
+
+
+def test_a_page_of_the_table_of_contents_that_is_missing_or_empty_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    (tmp_path / "_toc.yml").write_text("root: index\nchapters:\n  - file: one\n  - file: two\n")
+    html = tmp_path / "_build" / "html"
+    html.mkdir(parents=True)
+    (html / "index.html").write_text("a page")
+    (html / "two.html").touch()
+    assert build.missing_pages() == ["one", "two"]
 
 
 def test_a_missing_browser_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

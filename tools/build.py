@@ -20,6 +20,7 @@ import bootstrap
 import notebooks
 import state
 import vendor
+import yaml
 from book_extension import DATA_VARIABLE
 
 ROOT = Path(__file__).parent.parent
@@ -109,8 +110,13 @@ def vendor_libraries(target: Path) -> dict[str, Any]:
     }
 
 
+def digest_of(folder: Path) -> str:
+    """Return the SHA-256 of all files below a folder and of their names."""
+    return hashlib.sha256(json.dumps(state.sums(folder)).encode()).hexdigest()
+
+
 def collect_vendor_files() -> None:
-    """Make what third parties give to the published pages, from their packages, if it is not there in these versions."""
+    """Make what third parties give to the published pages, from their packages, if it is not there whole in these versions."""
     inputs = [
         "package-lock.json",
         "requirements.txt",
@@ -120,15 +126,23 @@ def collect_vendor_files() -> None:
         "tools/vendor.json",
     ]
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in inputs)).hexdigest()
-    stamp = VENDOR / ".complete"
-    if stamp.exists() and stamp.read_text() == wanted:
+    stamp = ROOT / "_build" / "vendor.complete"
+    if bootstrap.is_done(str(stamp), f"{wanted} {digest_of(VENDOR)}"):
         return
     shutil.rmtree(VENDOR, ignore_errors=True)
     VENDOR.mkdir(parents=True)
     libraries = vendor_libraries(VENDOR)
     vendor.verify(libraries, json.loads(vendor.LIST.read_text(encoding="utf-8")))
     shutil.copy(vendor.LIST, VENDOR / "libraries.json")
-    stamp.write_text(wanted)
+    bootstrap.mark_done(str(stamp), f"{wanted} {digest_of(VENDOR)}")
+
+
+def missing_pages() -> list[str]:
+    """Return which pages of the table of contents are not there, or empty."""
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    names = [contents["root"], *(entry["file"] for entry in contents.get("chapters", []))]
+    pages = {name: ROOT / "_build" / "html" / f"{name}.html" for name in names}
+    return [name for name, page in pages.items() if not page.is_file() or not page.stat().st_size]
 
 
 def data_name() -> str:
@@ -198,6 +212,9 @@ def build_alone(*, strict: bool) -> int:
             print("· what an earlier build left was damaged: everything but executed chapters is made anew", flush=True)
             state.remove_pages()
             code, lines = run_sphinx(strict=strict)
+        if code == 0 and (missing := missing_pages()):
+            code, lines = 1, [f"expected a page for each chapter, got none or an empty one of {', '.join(missing)}"]
+            print(lines[0])
         outcome["finished"] = code == 0
     if code == 0:
         print(f"\nThe book is ready. Open it in a browser:\n  {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")

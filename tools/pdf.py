@@ -17,10 +17,13 @@ from urllib.parse import unquote, urlsplit
 
 import browser
 import page_extension
+import state
 import yaml
 from playwright.sync_api import Page, PdfMargins, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject
+
+from vae_lib.files import replacing
 
 ROOT = Path(__file__).parent.parent
 HTML = ROOT / "_build" / "html"
@@ -213,10 +216,11 @@ def main() -> None:
         chromium.close()
     target = folder / page_extension.PDF
     target.parent.mkdir(exist_ok=True)
-    temporary = target.with_suffix(".partial")
-    document.write(temporary)
-    temporary.replace(target)
+    with replacing(target) as file:
+        document.write(file)
     offer(folder)
+    if folder == HTML:
+        state.record()  # the next build is not to take the link for damage
     print(f"· wrote {target}: {len(document.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 

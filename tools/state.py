@@ -1,6 +1,7 @@
 """What an earlier build left in _build: is it whole, and of this book? What is not is removed, and what can be kept is kept.
 
-The executed chapters, which took minutes, are kept whenever they can be read; pages are made again in seconds.
+The executed chapters, which took minutes, are kept whenever they can be read; pages are made again in seconds. A finished build
+writes down the sum of each file that it made, so that the next one notices what was cut, deleted or changed since.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from vae_lib.files import replacing
 
 ROOT = Path(__file__).parent.parent
 _KEPT_CACHES = 3  # states of the library whose outputs are kept
@@ -73,7 +76,7 @@ def clean_up(root: Path = ROOT, *, strict: bool = False) -> None:
     """
     folder = root / "_build"
     if (folder / "html").exists() or (folder / ".doctrees").exists():
-        reason = _reason(folder / "state.json", key(root), strict=strict)
+        reason = _reason(root, strict=strict)
         if reason:
             print(f"· {reason}: the pages are written anew", flush=True)
             remove_pages(root)
@@ -99,9 +102,45 @@ def remove_pages(root: Path = ROOT) -> None:
         shutil.rmtree(root / "_build" / name, ignore_errors=True)
 
 
+def sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder, by its path from there.
+
+    Parameters
+    ----------
+    folder
+        Any folder; one that is missing holds no file.
+
+    Returns
+    -------
+    dict
+        In the order of the paths.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def damage(folder: Path, expected: dict[str, str]) -> list[str]:
+    """Return which files below a folder are missing or not what they were; files that have come since do not matter.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    expected
+        What `sums` returned.
+
+    Returns
+    -------
+    list of str
+        Their paths from the folder.
+    """
+    found = sums(folder)
+    return [name for name, value in expected.items() if found.get(name) != value]
+
+
 @contextlib.contextmanager
 def marked(root: Path = ROOT, *, strict: bool = False) -> Iterator[dict[str, bool]]:
-    """Mark _build as unfinished while a build is under way.
+    """Mark _build as unfinished while a build is under way; note at its end what it made.
 
     Parameters
     ----------
@@ -115,28 +154,58 @@ def marked(root: Path = ROOT, *, strict: bool = False) -> Iterator[dict[str, boo
     dict
         Set its "finished" to true at the end of a good build.
     """
-    stamp = root / "_build" / "state.json"
-    stamp.parent.mkdir(parents=True, exist_ok=True)
     outcome = {"finished": False, "strict": strict}
-    _write(stamp, outcome, root)
+    _write(root, outcome)
     yield outcome
-    _write(stamp, outcome, root)
+    _write(root, outcome)
 
 
-def _write(stamp: Path, outcome: dict[str, bool], root: Path) -> None:
-    temporary = stamp.with_suffix(f".{os.getpid()}.partial")
-    temporary.write_text(json.dumps({**outcome, "key": key(root)}), encoding="utf-8")
-    temporary.replace(stamp)
+def record(root: Path = ROOT) -> None:
+    """Note what the pages are now, after something has been added to those of a finished build.
+
+    Parameters
+    ----------
+    root
+        The tree.
+    """
+    note = _read(root)
+    if note.get("finished") is True:
+        _write(root, {name: note[name] is True for name in ("finished", "strict") if name in note})
 
 
-def _reason(stamp: Path, wanted: str, *, strict: bool) -> str:
-    """Say why the pages cannot be built upon; empty if they can."""
+def _write(root: Path, outcome: dict[str, bool]) -> None:
+    """Write the note of a build."""
+    folder = root / "_build"
+    folder.mkdir(parents=True, exist_ok=True)
+    note: dict[str, Any] = {**outcome, "key": key(root), "outputs": sums(folder / "html") if outcome["finished"] else {}}
+    with replacing(folder / "state.json") as file:
+        file.write(json.dumps(note, indent=1).encode())
+
+
+def _read(root: Path) -> dict[str, Any]:
+    """Return the note of the last build; empty if there is none, or none of the form that `_write` gives it."""
     try:
-        found = json.loads(stamp.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        note = json.loads((root / "_build" / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    outputs = note.get("outputs") if isinstance(note, dict) else None
+    good = isinstance(outputs, dict) and all(isinstance(value, str) for value in outputs.values())
+    return note if good else {}
+
+
+def _reason(root: Path, *, strict: bool) -> str:
+    """Say why the pages cannot be built upon; empty if they can."""
+    note = _read(root)
+    if not note:
         return "an earlier build left no note of itself"
-    if found.get("key") != wanted:
+    if note.get("key") != key(root):
         return "an earlier build was of other settings or versions"
-    if found.get("finished") is not True:
+    if note.get("finished") is not True:
         return "an earlier build did not end well"
-    return "an earlier build let warnings pass" if strict and not found.get("strict") else ""
+    if strict and not note.get("strict"):
+        return "an earlier build let warnings pass"
+    if changed := damage(root / "_build" / "html", note["outputs"]):
+        return (
+            f"{len(changed)} of the {len(note['outputs'])} files of an earlier build were damaged or deleted, {changed[0]} first"
+        )
+    return ""

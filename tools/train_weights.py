@@ -17,10 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 import vae_lib
+from vae_lib.files import replacing
 
 SHIPPED = Path(vae_lib.__file__).parent / "pretrained"
 STAGE = Path(__file__).parents[1] / "_build" / "weights"
@@ -53,8 +55,8 @@ def round_weights(array: NDArray[np.floating], bits: int = BITS) -> NDArray[np.f
 
 def make_small(vae: vae_lib.VAE, x_train: NDArray[np.float32]) -> None:
     """Round all weights, and set to zero those that training never touched: of pixels that are black in every image."""
-    for variable in vae.trainable_variables:
-        array = round_weights(np.asarray(variable.value))
+    for variable in (*vae.encoder.variables, *vae.decoder.variables):
+        array = round_weights(keras.ops.convert_to_numpy(variable))
         if variable.path == "encoder_0/kernel":
             array[: x_train.shape[1]][x_train.max(axis=0) == 0] = 0
         variable.assign(array)
@@ -122,17 +124,16 @@ def staged(name: str, config: vae_lib.TrainConfig) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def ship(entries: dict[str, dict[str, Any]]) -> None:
     """Put what waits in the stage in the place of what ships, the registry last, in the order of CONFIGS."""
     for name in entries:
         if (STAGE / f"{name}.npz").is_file():
-            shutil.copyfile(STAGE / f"{name}.npz", SHIPPED / f"{name}.partial")
-            (SHIPPED / f"{name}.partial").replace(SHIPPED / f"{name}.npz")
+            with replacing(SHIPPED / f"{name}.npz") as file:
+                file.write((STAGE / f"{name}.npz").read_bytes())
     registry_file = SHIPPED / "registry.json"
     registry = json.loads(registry_file.read_text(encoding="utf-8")) if registry_file.is_file() else {}
     registry |= entries
