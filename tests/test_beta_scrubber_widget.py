@@ -77,9 +77,9 @@ def test_bad_input(models, images):
     for bad, message in (
         ({1.0: one}, "at least 2 betas, got 1"),
         ([one], "at least 2 betas, got list"),
-        ({1.0: one, -1.0: one}, "expected numbers of at least 0"),
+        ({1.0: one, -1.0: one}, "models: beta: expected a finite number of at least 0, got"),
         ({1.0: one, 2.0: None}, "VAE of two latent dimensions"),
-        ({1.0: one, "two": one}, "expected numbers of at least 0"),
+        ({1.0: one, "two": one}, "models: beta: expected a finite number of at least 0, got"),
     ):
         with pytest.raises(ValueError, match=message):
             vae_lib.BetaScrubber(bad, x, labels)

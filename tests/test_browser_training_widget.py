@@ -122,9 +122,9 @@ BAD = {
     "a batch of all and more": ({"config": TrainConfig(input_dim=16, batch_size=61)}, "expected at most the 60 images"),
     "a rate beyond the slider": (
         {"config": TrainConfig(input_dim=16, learning_rate=1.0)},
-        "config.learning_rate: expected a number from 0.0001 to 0.3, got 1.0",
+        "config.learning_rate: expected a finite number from 0.0001 to 0.3, got 1.0",
     ),
-    "a beta beyond the slider": ({"config": TrainConfig(input_dim=16, beta=11.0)}, "config.beta: expected a number from"),
+    "a beta beyond the slider": ({"config": TrainConfig(input_dim=16, beta=11.0)}, "config.beta: expected a finite number from"),
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_bad_input(arguments, message):
 def test_a_bad_setting_is_refused_and_changes_nothing(name, value):
     widget = BrowserTraining(X, LABELS)
     before = getattr(widget, name)
-    with pytest.raises(ValueError, match=f"{name}: expected a number from"):
+    with pytest.raises(ValueError, match=f"{name}: expected a finite number from"):
         setattr(widget, name, value)
     assert getattr(widget, name) == before
 

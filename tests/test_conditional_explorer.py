@@ -101,7 +101,7 @@ def test_the_still_picture_shows_what_keras_decodes():
 
 BAD = {
     "no VAE": ({"vae": "mnist"}, "vae: expected a conditional VAE, got str"),
-    "no labels": ({"vae": build_vae(CONFIG.replace(classes=0))}, "vae: expected a conditional VAE, got TrainConfig"),
+    "no labels": ({"vae": build_vae(CONFIG.replace(classes=0))}, "vae: expected a conditional VAE, got one without labels"),
     "not square": ({"vae": build_vae(CONFIG.replace(input_dim=10))}, "got 10 pixels and 2 dimensions"),
     "too many dimensions": (
         {"vae": build_vae(CONFIG.replace(latent_dim=11))},
@@ -114,8 +114,8 @@ BAD = {
     "too few coordinates": ({"z": [0.0]}, "z: expected 2 finite numbers from -3.0 to 3.0"),
     "too far": ({"z": [0.0, 3.1]}, "z: expected 2 finite numbers"),
     "words": ({"z": "ab"}, "z: expected 2 finite numbers"),
-    "no room": ({"limit": 0}, "limit: expected a finite number above 0, got 0"),
-    "no end": ({"limit": np.inf}, "limit: expected a finite number above 0, got inf"),
+    "no room": ({"limit": 0}, "limit: expected a finite number above 0 and at most 100.0, got 0"),
+    "no end": ({"limit": np.inf}, "limit: expected a finite number above 0 and at most 100.0, got inf"),
 }
 
 

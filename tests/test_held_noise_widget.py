@@ -114,15 +114,15 @@ def test_a_still_picture_shows_noise_and_samples():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mu": -3.5}, "mu: expected a number from -2.5 to 2.5, got -3.5"),
-        ({"log_var": 1.0}, "log_var: expected a number from -4.0 to 0.5, got 1.0"),
+        ({"mu": -3.5}, "mu: expected a finite number from -2.5 to 2.5, got -3.5"),
+        ({"log_var": 1.0}, "log_var: expected a finite number from -4.0 to 0.5, got 1.0"),
         ({"eps": []}, "eps: expected 1 to 12 numbers from -4.0 to 4.0"),
         ({"eps": [0.0] * 13}, "eps: expected 1 to 12 numbers"),
         ({"eps": [[0.0]]}, "eps: expected"),
         ({"eps": [5.0]}, "eps: expected"),
         ({"eps": [np.nan]}, "eps: expected"),
         ({"eps": ["a"]}, "eps: expected .* got .* give standard normal draws"),
-        ({"seed": -1}, "seed: expected a whole number from 0 to"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0 and below"),
         ({"seed": 1.0}, "seed: expected"),
         ({"seed": True}, "seed: expected"),
         ({"seed": 2**31}, "seed: expected"),

@@ -72,7 +72,7 @@ BAD = {
     "off the map": ({"start": (5.0, 0.0)}, "start: expected two numbers from -4.5 to 4.5"),
     "one number": ({"end": (1.0,)}, "end: expected two numbers"),
     "NaN": ({"end": (np.nan, 0.0)}, "end: expected two numbers"),
-    "limit": ({"limit": 0}, "limit: expected a finite number above 0, got 0"),
+    "limit": ({"limit": 0}, "limit: expected a finite number above 0 and at most 100.0, got 0"),
     "no model": ({"vae": None}, "vae: expected a VAE with two latent dimensions"),
     "codes": ({"mu": np.zeros((3, 3)), "log_var": np.zeros((3, 3))}, "expected z"),
 }
@@ -87,5 +87,5 @@ def test_bad_input(vae, ring, changes, message):
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, None, float("nan"), True])
 def test_a_bad_share_is_refused(walk, share):
-    with pytest.raises(ValueError, match="share: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match="share: expected a finite number from 0 to 1"):
         walk.share = share

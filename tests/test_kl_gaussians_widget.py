@@ -99,12 +99,12 @@ def test_a_still_picture_says_the_same_numbers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mu": 3.5}, "mu: expected a number from -3.0 to 3.0, got 3.5"),
+        ({"mu": 3.5}, "mu: expected a finite number from -3.0 to 3.0, got 3.5"),
         ({"mu": np.nan}, "mu: expected"),
-        ({"mu": "1"}, "mu: expected a number from -3.0 to 3.0, got '1'"),
+        ({"mu": "1"}, "mu: expected a finite number from -3.0 to 3.0, got '1'"),
         ({"mu": True}, "mu: expected"),
         ({"mu": None}, "mu: expected"),
-        ({"log_var": -4.5}, "log_var: expected a number from -4.0 to 2.0, got -4.5; choose one that the slider can show"),
+        ({"log_var": -4.5}, "log_var: expected a finite number from -4.0 to 2.0, got -4.5; choose one that the slider can show"),
         ({"log_var": np.inf}, "log_var: expected"),
     ],
 )

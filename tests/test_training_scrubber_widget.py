@@ -142,15 +142,15 @@ BAD = {
     "one snapshot": ({"recorder": make_recorder(epochs=(0.0,))}, "at least 2 snapshots, got 1"),
     "a line for a plane": ({"recorder": make_recorder(latent_dim=1)}, "expected at least 2 latent dimensions, got 1"),
     "images that are no squares": ({"recorder": make_recorder(pixels=6)}, "expected square images, got 6 pixels"),
-    "codes that are NaN": (changed(codes=np.full((30, 2), np.nan)), "recorder: expected finite codes, got inf or NaN"),
-    "a limit of 0": ({"limit": 0}, "limit: expected a finite number above 0, got 0"),
-    "an infinite limit": ({"limit": np.inf}, "limit: expected a finite number above 0, got inf"),
-    "a limit in words": ({"limit": "wide"}, "limit: expected a finite number above 0, got 'wide'"),
+    "codes that are NaN": (changed(codes=np.full((30, 2), np.nan)), "recorder: codes: expected finite numbers, got NaN"),
+    "a limit of 0": ({"limit": 0}, "limit: expected a finite number above 0 and at most 100.0, got 0"),
+    "an infinite limit": ({"limit": np.inf}, "limit: expected a finite number above 0 and at most 100.0, got inf"),
+    "a limit in words": ({"limit": "wide"}, "limit: expected a finite number above 0 and at most 100.0, got 'wide'"),
     "limit=True": ({"limit": True}, "limit: expected"),
-    "a negative epoch": ({"epoch": -1}, "epoch: expected a number from 0 to 4, got -1"),
-    "an epoch to come": ({"epoch": 4.1}, "epoch: expected a number from 0 to 4, got 4.1"),
-    "an epoch that is NaN": ({"epoch": np.nan}, "epoch: expected a number from 0 to 4, got nan"),
-    "an epoch in words": ({"epoch": "last"}, "epoch: expected a number from 0 to 4, got 'last'"),
+    "a negative epoch": ({"epoch": -1}, "epoch: expected a finite number from 0.0 to 4.0, got -1"),
+    "an epoch to come": ({"epoch": 4.1}, "epoch: expected a finite number from 0.0 to 4.0, got 4.1"),
+    "an epoch that is NaN": ({"epoch": np.nan}, "epoch: expected a finite number from 0.0 to 4.0, got nan"),
+    "an epoch in words": ({"epoch": "last"}, "epoch: expected a finite number from 0.0 to 4.0, got 'last'"),
 }
 
 
@@ -162,7 +162,7 @@ def test_bad_input(arguments, message):
 
 def test_a_bad_epoch_is_refused_and_changes_nothing():
     scrubber = TrainingScrubber(RECORDER, epoch=1)
-    with pytest.raises(ValueError, match="epoch: expected a number from 0 to 4"):
+    with pytest.raises(ValueError, match=r"epoch: expected a finite number from 0\.0 to 4\.0"):
         scrubber.epoch = 5
     assert scrubber.epoch == 1
 

@@ -211,7 +211,7 @@ def check_reals(x: Any, name: str = "x", *, remedy: str = "drop or replace what 
 
     Raises
     ------
-    DataError
+    ValueError
         If they are not numbers, a value is hidden by a mask, or one is NaN or infinite.
     """
     array = as_array(x, name)
@@ -353,7 +353,7 @@ def check_point(z: Any, latent_dim: int, limit: float, name: str = "z") -> tuple
     """
     try:
         point = check_reals(z, name)
-    except DataError:
+    except ValueError:
         point = np.empty(0)
     if point.shape != (latent_dim,) or np.abs(point).max() > limit:
         raise ValueError(f"{name}: expected {latent_dim} finite numbers from {-limit} to {limit}, got {_shown(z)}")
@@ -483,8 +483,10 @@ def _hides_values(x: Any) -> bool:
 
 
 def _from_tensor(x: Any) -> Any:
-    """Turn a tensor or variable of Keras's backend into a NumPy array; leave all else."""
-    keras = sys.modules.get("keras")  # whoever has a tensor has imported it
+    """Turn a tensor or variable of Keras's backend, or a list of them, into a NumPy array; leave all else."""
+    if isinstance(x, (list, tuple)) and any(hasattr(part, "shape") for part in x):
+        return [_from_tensor(part) for part in x]
+    keras = sys.modules.get("keras")  # a tensor of Keras's is there only where Keras is
     if keras is not None and (isinstance(x, keras.Variable) or keras.ops.is_tensor(x)):
         return keras.ops.convert_to_numpy(x)
     if hasattr(x, "detach") and hasattr(x, "cpu"):  # a tensor of PyTorch's, with Keras on another backend or none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_codes
+from vae_lib.checks import as_array, check_codes, check_finite, check_images, check_number
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
+from vae_lib.widgets.checks import check_plane_vae
 from vae_lib.widgets.linked import LinkedWidget, slider, style
 from vae_lib.widgets.training_scrubber import SnapshotCanvas, pack_snapshots
 
+_DIVERGED = "the model has diverged, train again with a lower learning rate"
 _LEAST_LIMIT = 3.5  # half the side of the plane: the prior's three circles stay in sight
 
 
@@ -50,27 +53,30 @@ class BetaScrubber(LinkedWidget):
     Raises
     ------
     ValueError
-        If there are fewer than two models, one does not have two latent dimensions, or images, labels or `beta` do not fit.
+        If there are fewer than two models, one does not have two latent dimensions, is conditional or has diverged, they are of
+        images of different sizes, or images, labels or `beta` do not fit.
     """
 
     def __init__(self, models: Mapping[float, Any], x: ArrayLike, labels: ArrayLike, *, beta: float | None = None) -> None:
-        from vae_lib.checks import check_images
         from vae_lib.evaluation import elbo
         from vae_lib.recording import TrainingRecorder
 
-        betas = _checked_betas(models)
-        images = check_images(x, models[betas[0]].config.input_dim)
+        of_beta = _checked_models(models)
+        betas = sorted(of_beta)
+        images = check_images(x, of_beta[betas[0]].config.input_dim)
         _, digits = check_codes(np.zeros((len(images), 2)), labels)
         z = TrainingRecorder(images[:1], digits[:1]).z_of(2)
         codes: list[NDArray[np.float64]] = []
         decoded, terms = [], []
         for value in betas:
-            own = np.asarray(models[value].encoder(images)[0], float)
+            own = as_array(of_beta[value].encoder(images)[0]).astype(float)
+            check_finite(f"models[{value:g}]: codes", own, _DIVERGED)
             turn = _turn(own, codes[-1]) if codes else np.eye(2)
             codes.append(own @ turn)
-            logits = np.asarray(models[value].decoder((z @ turn.T).astype(np.float32)), float)
-            decoded.append(1 / (1 + np.exp(-logits)))
-            terms.append(elbo(models[value], images, samples=5))
+            logits = as_array(of_beta[value].decoder((z @ turn.T).astype(np.float32))).astype(float)
+            check_finite(f"models[{value:g}]: decoded images", logits, _DIVERGED)
+            decoded.append(0.5 * (1 + np.tanh(logits / 2)))
+            terms.append(elbo(of_beta[value], images, samples=5))
         limits = [max(_LEAST_LIMIT, float(np.quantile(np.abs(own), 0.995)) * 1.1) for own in codes]
         self._betas = betas
         start = float(self._number_of(betas[0] if beta is None else beta))
@@ -94,9 +100,11 @@ class BetaScrubber(LinkedWidget):
         self._move(number=float(self._number_of(beta)))
 
     def _number_of(self, beta: float) -> int:
-        if isinstance(beta, bool) or beta not in self._betas:
+        given = check_number("beta", beta, remedy=f"the models' are {', '.join(f'{value:g}' for value in self._betas)}")
+        near = [number for number, value in enumerate(self._betas) if math.isclose(value, given, rel_tol=1e-6)]
+        if not near:  # close, not equal: 0.1 as float32 is the 0.1 that is meant
             raise ValueError(f"beta: expected one of {', '.join(f'{value:g}' for value in self._betas)}, got {beta!r}")
-        return self._betas.index(beta)
+        return near[0]
 
     def _still(self) -> NotebookFigure:
         """Draw the planes of the smallest, a middle and the largest beta above the curve."""
@@ -126,15 +134,15 @@ def _turn(codes: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.f
     return turn
 
 
-def _checked_betas(models: Mapping[float, Any]) -> list[float]:
-    """Return the betas in their order, if each has a model with a plane."""
+def _checked_models(models: Any) -> dict[float, Any]:
+    """Return the models by their betas, if each has a plane and all have images of one size."""
     if not isinstance(models, Mapping) or len(models) < 2:
         got = len(models) if isinstance(models, Mapping) else type(models).__name__
         raise ValueError(f"models: expected a model for each of at least 2 betas, got {got}; give {{0.5: one, 1.0: another}}")
+    of_beta = {}
     for beta, model in models.items():
-        number = isinstance(beta, (int, float)) and not isinstance(beta, bool)
-        if not number or not 0 <= beta < np.inf or getattr(getattr(model, "config", None), "latent_dim", None) != 2:
-            raise ValueError(
-                f"models: expected numbers of at least 0, each with a VAE of two latent dimensions, got {beta!r}: {model!r}"
-            )
-    return sorted(float(beta) for beta in models)
+        of_beta[check_number("models: beta", beta, least=0)] = model
+        check_plane_vae(model, f"models[{beta!r}]")
+    if len(sizes := {model.config.input_dim for model in of_beta.values()}) > 1:
+        raise ValueError(f"models: expected images of one size, got {sorted(sizes)} pixels; give models of the same images")
+    return of_beta

@@ -11,12 +11,11 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_codes, check_values
+from vae_lib.checks import check_codes, check_integer, check_values
 from vae_lib.config import TrainConfig
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_number
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.linked import LinkedWidget, on_slider, slider, style
 
 _RATES = (1e-4, 0.3)  # ends of the slider
 _BETAS = (0.0, 10.0)
@@ -92,8 +91,8 @@ class BrowserTraining(LinkedWidget):
         self.x = levels.astype(np.float32) / np.float32(_LEVELS)
         _, self.labels = check_codes(np.zeros((len(levels), 2)), labels)
         self.config = _checked_config(config, *levels.shape)
-        rate = checked_number("config.learning_rate", self.config.learning_rate, *_RATES)
-        beta = checked_number("config.beta", self.config.beta, *_BETAS)
+        rate = on_slider("config.learning_rate", self.config.learning_rate, *_RATES)
+        beta = on_slider("config.beta", self.config.beta, *_BETAS)
         side = math.isqrt(levels.shape[1])
         canvas = BrowserTrainingCanvas(
             images=_nibbles(levels), labels=self.labels.astype(np.uint8).tobytes(), image_shape=[side, side],
@@ -111,7 +110,7 @@ class BrowserTraining(LinkedWidget):
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._move(learning_rate=checked_number("learning_rate", value, *_RATES))
+        self._move(learning_rate=on_slider("learning_rate", value, *_RATES))
 
     @property
     def beta(self) -> float:
@@ -120,7 +119,7 @@ class BrowserTraining(LinkedWidget):
 
     @beta.setter
     def beta(self, value: float) -> None:
-        self._move(beta=checked_number("beta", value, *_BETAS))
+        self._move(beta=on_slider("beta", value, *_BETAS))
 
     def _still(self) -> NotebookFigure:
         """Draw the training images, and their best linear map for comparison."""
@@ -165,13 +164,17 @@ def _rate_slider(value: float) -> ipywidgets.FloatLogSlider:
 
 def _shrunk_levels(x: ArrayLike, shrink: int) -> NDArray[np.uint8]:
     images = check_values(x)
+    if images.ndim == 3 and len(images):
+        raise ValueError(
+            f"x: expected images as rows, (images, side²), got {images.shape}; flatten them with x.reshape(len(x), -1)"
+        )
     side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
     if not side or side * side != images.shape[1] or not 1 <= len(images) <= _MOST_IMAGES:
         raise ValueError(f"x: expected 1 to {_MOST_IMAGES:,} square images as rows, (images, side²), got {images.shape}")
-    whole = isinstance(shrink, (int, np.integer)) and not isinstance(shrink, bool)
-    if not whole or shrink < 1 or side % shrink:
-        raise ValueError(f"shrink: expected a whole number that divides the images' side of {side} pixels, got {shrink!r}")
-    small = side // int(shrink)
+    shrink = check_integer("shrink", shrink, least=1, remedy=f"it has to divide the images' side of {side} pixels")
+    if side % shrink:
+        raise ValueError(f"shrink: expected a whole number that divides the images' side of {side} pixels, got {shrink}; try 1")
+    small = side // shrink
     means = images.reshape(-1, small, shrink, small, shrink).mean(axis=(2, 4)).reshape(-1, small * small)
     levels: NDArray[np.uint8] = np.round(_LEVELS * means).astype(np.uint8)
     return levels

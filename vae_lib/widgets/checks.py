@@ -1,90 +1,40 @@
-"""Checks of what widgets are given."""
+"""The check of a model whose latent plane a widget shows."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
 
-
-def checked_number(name: str, value: Any, low: float, high: float) -> float:
-    """Return a number that lies on a slider, or say what is wrong with it.
+def check_plane_vae(vae: Any, name: str = "vae") -> int:
+    """Return the side of the images of a VAE that a widget can show as a plane, or say what is wrong with it.
 
     Parameters
     ----------
+    vae
+        What should be a VAE with two latent dimensions and square images that is not conditional and has not diverged.
     name
-        What it is called in the message.
-    value
-        The number.
-    low, high
-        The slider's ends.
+        What the message calls it.
 
     Returns
     -------
-    float
-        The number.
+    int
+        Pixels along a side of its images.
 
     Raises
     ------
     ValueError
-        If it is no real number from `low` to `high`.
+        If it is anything else.
     """
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:  # false for NaN as well
-        raise ValueError(f"{name}: expected a number from {low} to {high}, got {value!r}; choose one that the slider can show")
-    return float(value)
+    from vae_lib.model import VAE, check_vae  # widgets that need no model do not import Keras
 
-
-def checked_point(z: ArrayLike, latent_dim: int, limit: float) -> tuple[float, ...]:
-    """Return a point of the latent space that lies on the sliders, or say what is wrong with it.
-
-    Parameters
-    ----------
-    z
-        The point, (latent_dim,).
-    latent_dim
-        How many coordinates it has to have.
-    limit
-        The sliders reach from −limit to limit.
-
-    Returns
-    -------
-    tuple of float
-        The point.
-
-    Raises
-    ------
-    ValueError
-        If it is no point there.
-    """
-    try:
-        point = np.asarray(z, dtype=float)
-    except (TypeError, ValueError):
-        point = np.empty(0)
-    if point.shape != (latent_dim,) or not np.isfinite(point).all() or np.abs(point).max() > limit:
-        raise ValueError(f"z: expected {latent_dim} finite numbers from {-limit} to {limit}, got {z!r}")
-    return tuple(float(value) for value in point)
-
-
-def checked_limit(limit: Any) -> float:
-    """Return how far sliders may reach on both sides of zero, or say what is wrong with it.
-
-    Parameters
-    ----------
-    limit
-        A number above 0.
-
-    Returns
-    -------
-    float
-        The number.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
-        raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
-    return float(limit)
+    if not isinstance(vae, VAE) or vae.config.latent_dim != 2:
+        got = f"{vae.config.latent_dim} dimensions" if isinstance(vae, VAE) else type(vae).__name__
+        raise ValueError(f"{name}: expected a VAE with two latent dimensions, got {got}; try pretrained('mnist-2d')")
+    if vae.config.classes:
+        raise ValueError(f"{name}: expected a VAE that is not conditional, got one of labels; give with_label(vae, label)")
+    side = math.isqrt(vae.config.input_dim)
+    if side * side != vae.config.input_dim:
+        raise ValueError(f"{name}: expected a model of square images, got {vae.config.input_dim} pixels; train one on squares")
+    check_vae(vae, name, finite=True)
+    return side

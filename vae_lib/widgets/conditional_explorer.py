@@ -8,11 +8,13 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
+from vae_lib.checks import check_integer, check_limit, check_point
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_limit, checked_point
 from vae_lib.widgets.linked import MOST_COORDINATES, LinkedWidget, PointCanvas, coordinate_sliders, slider, style
 from vae_lib.widgets.pack import pack_dense_layers, run_packed
+
+_MOST_CLASSES = 100  # that the picture of every label has places for
 
 
 class ConditionalCanvas(PointCanvas):
@@ -37,13 +39,13 @@ class ConditionalExplorer(LinkedWidget):
     Parameters
     ----------
     vae : VAE
-        A conditional VAE of square images whose hidden layers are relu, with at most 10 latent dimensions.
+        A conditional VAE of square images whose hidden layers are relu, with at most 10 latent dimensions and 100 labels.
     digit
         Which label is chosen at the start, from 0 to classes − 1.
     z
         Where to start, (latent_dim,); by default the origin.
     limit
-        The sliders of z reach from −limit to limit.
+        The sliders of z reach from −limit to limit, at most 100.
 
     Raises
     ------
@@ -52,20 +54,17 @@ class ConditionalExplorer(LinkedWidget):
     """
 
     def __init__(self, vae: Any, *, digit: int = 0, z: ArrayLike | None = None, limit: float = 3.0) -> None:
-        config = getattr(vae, "config", None)
-        classes = getattr(config, "classes", 0)
-        if config is None or not classes:
-            raise ValueError(f"vae: expected a conditional VAE, got {config or type(vae).__name__}; train one with classes=10")
+        config = _checked_config(vae)
         side = round(config.input_dim**0.5)
         if config.latent_dim > MOST_COORDINATES or side * side != config.input_dim:
             raise ValueError(
                 f"vae: expected square images and at most {MOST_COORDINATES} latent dimensions, "
                 f"got {config.input_dim} pixels and {config.latent_dim} dimensions"
             )
-        self._limit, self._classes = checked_limit(limit), int(classes)
+        self._limit, self._classes = check_limit(limit), int(config.classes)
         layers, weights = pack_dense_layers(_joined(vae))
         label = self._checked_digit(digit)
-        start = checked_point(np.zeros(config.latent_dim) if z is None else z, config.latent_dim, self._limit)
+        start = check_point(np.zeros(config.latent_dim) if z is None else z, config.latent_dim, self._limit)
         canvas = ConditionalCanvas(
             layers=layers, weights=weights, classes=self._classes, names=[str(name) for name in range(self._classes)],
             image_shape=[side, side], digit=label, **{f"z{i}": value for i, value in enumerate(start)},
@@ -91,14 +90,11 @@ class ConditionalExplorer(LinkedWidget):
 
     @z.setter
     def z(self, point: ArrayLike) -> None:
-        values = checked_point(point, len(self._sliders) - 1, self._limit)
+        values = check_point(point, len(self._sliders) - 1, self._limit)
         self._move(**{f"z{i}": value for i, value in enumerate(values)})
 
     def _checked_digit(self, digit: Any) -> float:
-        whole = isinstance(digit, (int, np.integer)) and not isinstance(digit, bool)
-        if not whole or not 0 <= digit < self._classes:
-            raise ValueError(f"digit: expected a whole number from 0 to {self._classes - 1}, got {digit!r}")
-        return float(digit)
+        return float(check_integer("digit", digit, most=self._classes - 1))
 
     def _still(self) -> NotebookFigure:
         """Draw the same z under every label, the chosen one framed."""
@@ -118,6 +114,19 @@ class ConditionalExplorer(LinkedWidget):
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(f"{label}, chosen" if label == chosen else f"{label}")
         return figure
+
+
+def _checked_config(vae: Any) -> Any:
+    """Return the configuration of a conditional VAE with at most as many labels as there are places."""
+    from vae_lib.model import VAE, check_vae
+
+    if not isinstance(vae, VAE) or not vae.config.classes:
+        got = "one without labels" if isinstance(vae, VAE) else type(vae).__name__
+        raise ValueError(f"vae: expected a conditional VAE, got {got}; train one with classes=10")
+    if vae.config.classes > _MOST_CLASSES:
+        raise ValueError(f"vae: expected at most {_MOST_CLASSES} labels, got {vae.config.classes}; train one with fewer")
+    check_vae(vae, finite=True)
+    return vae.config
 
 
 def _joined(vae: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
+from vae_lib.checks import check_integer, check_number, check_reals
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import GaussianWidget, style
@@ -75,10 +76,8 @@ class ElboBalance(GaussianWidget):
     _step: ClassVar = 0.01
 
     def __init__(self, *, x: int = 1, weight: float = 8.0, bias: float = -4.0, mu: float = 0.0, log_var: float = -1.0) -> None:
-        if not isinstance(x, (int, np.integer)) or x not in (0, 1):
-            raise ValueError(f"x: expected 1 for a white pixel or 0 for a black one, got {x!r}")
         canvas = BalanceCanvas(
-            x=int(x),
+            x=check_integer("x", x, most=1, remedy="1 is a white pixel, 0 a black one"),
             weight=_coefficient("weight", weight),
             bias=_coefficient("bias", bias),
             **self._checked(mu=mu, log_var=log_var),
@@ -93,9 +92,9 @@ class ElboBalance(GaussianWidget):
     @q.setter
     def q(self, values: tuple[float, float]) -> None:
         try:
-            mu, log_var = values
-        except (TypeError, ValueError):
-            raise ValueError(f"q: expected a mean and a log-variance, got {values!r}") from None
+            mu, log_var = check_reals(values, "q")
+        except (TypeError, ValueError):  # no numbers, or not two
+            raise ValueError(f"q: expected a mean and a log-variance, got {values!r:.80}; write (0.0, -1.0)") from None
         self._move(**self._checked(mu=mu, log_var=log_var))
 
     def balance(self) -> Balance:
@@ -168,7 +167,4 @@ def _show(value: float) -> str:
 
 
 def _coefficient(name: str, value: Any) -> float:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not abs(value) <= _STEEPEST:  # false for NaN as well
-        raise ValueError(f"{name}: expected a number from {-_STEEPEST:g} to {_STEEPEST:g}, got {value!r}; give a gentler decoder")
-    return float(value)
+    return check_number(name, value, least=-_STEEPEST, most=_STEEPEST, remedy="give a gentler decoder")

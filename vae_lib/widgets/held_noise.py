@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import check_reals, check_seed
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import GaussianWidget, style
@@ -64,8 +65,7 @@ class HeldNoise(GaussianWidget):
 
     def __init__(self, mu: float = -1.5, log_var: float = -1.0, *, eps: ArrayLike | None = None, seed: int = 0) -> None:
         q = self._checked(mu=mu, log_var=log_var)
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise ValueError(f"seed: expected a whole number from 0 to 2**31 − 1, got {seed!r}; choose another")
+        seed = check_seed(seed)
         noise = _checked_eps(np.random.default_rng(seed).standard_normal(8) if eps is None else eps)
         super().__init__(HeldNoiseCanvas(**q, eps=noise, seed=seed))
 
@@ -120,12 +120,12 @@ def _slope(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _checked_eps(eps: ArrayLike) -> list[float]:
     try:
-        noise = np.asarray(eps, dtype=float)
-    except (TypeError, ValueError):
+        noise = check_reals(eps, "eps")
+    except ValueError:
         noise = np.empty(0)
     if noise.ndim != 1 or not 1 <= noise.size <= MOST_NOISE or not (np.abs(noise) <= NOISE_LIMIT).all():
         raise ValueError(
-            f"eps: expected 1 to {MOST_NOISE} numbers from {-NOISE_LIMIT} to {NOISE_LIMIT}, got {eps!r}; "
+            f"eps: expected 1 to {MOST_NOISE} numbers from {-NOISE_LIMIT} to {NOISE_LIMIT}, got {eps!r:.80}; "
             "give standard normal draws"
         )
     return [float(value) for value in noise]

@@ -9,8 +9,10 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import as_array, check_finite, check_limit, check_number, check_reals
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
+from vae_lib.widgets.checks import check_plane_vae
 from vae_lib.widgets.linked import LinkedWidget, slider, style
 
 _SIDE = 90  # points of the map along an axis, and of the graph in which the way around is sought
@@ -49,12 +51,13 @@ class HoleWalk(LinkedWidget):
     start, end
         Where the ways begin and end, two numbers each.
     limit
-        The map reaches from −limit to limit.
+        The map reaches from −limit to limit, at most 100.
 
     Raises
     ------
     ValueError
-        If the model does not have two latent dimensions, images are not square, or a place is not on the map.
+        If the model does not have two latent dimensions, is conditional or has diverged, images are not square, codes have
+        another form, or a place is not on the map.
 
     Attributes
     ----------
@@ -69,11 +72,9 @@ class HoleWalk(LinkedWidget):
     ) -> None:
         from vae_lib.evaluation import aggregate_log_prob
 
-        side = _checked_side(vae)
-        if isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
-            raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
+        side, limit = check_plane_vae(vae), check_limit(limit)
         ends = [_checked_place(name, place, limit) for name, place in (("start", start), ("end", end))]
-        means, log_vars = np.asarray(mu, float), np.asarray(log_var, float)
+        means, log_vars = (check_reals(values, name) for name, values in (("mu", mu), ("log_var", log_var)))
         axis = np.linspace(-limit, limit, _SIDE)
         grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
         log_map = aggregate_log_prob(grid, means, log_vars).reshape(_SIDE, _SIDE)
@@ -82,10 +83,11 @@ class HoleWalk(LinkedWidget):
         ways = np.concatenate([self.straight, self.around])  # (2 · points, 2)
         log_prior = -0.5 * (ways**2).sum(axis=1) - np.log(2 * np.pi)
         self._paths = np.column_stack([ways, log_prior, aggregate_log_prob(ways, means, log_vars)]).reshape(2, _COUNT, 4)
-        logits = np.asarray(vae.decoder(ways.astype(np.float32)), float)
+        logits = as_array(vae.decoder(ways.astype(np.float32)))
+        check_finite("vae: decoded images", logits, "the model has diverged, train again with a lower learning rate")
         canvas = WalkCanvas(
             points=_COUNT, paths=self._paths.astype("<f4").tobytes(), limit=float(limit), image_shape=[side, side],
-            decoded=np.round(255 / (1 + np.exp(-logits))).astype(np.uint8).tobytes(), map=log_map.astype("<f4").tobytes(),
+            decoded=np.round(127.5 * (1 + np.tanh(logits / 2))).astype(np.uint8).tobytes(), map=log_map.astype("<f4").tobytes(),
         )  # fmt: skip
         control = slider("along", 0.0, 0.0, _COUNT - 1.0, step=1.0, name="How far along both ways")
         control.readout = False  # it counts points; the share stands in the read-out above
@@ -98,9 +100,7 @@ class HoleWalk(LinkedWidget):
 
     @share.setter
     def share(self, share: float) -> None:
-        number = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
-        if not number or not 0 <= share <= 1:
-            raise ValueError(f"share: expected a number from 0 to 1, got {share!r}")
+        share = check_number("share", share, least=0, most=1)
         self._move(place=float(round(share * (_COUNT - 1))))
 
     def _still(self) -> NotebookFigure:
@@ -158,18 +158,11 @@ def _at_equal_distances(way: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(even, gone, way[:, d]) for d in range(2)], axis=1)
 
 
-def _checked_side(vae: Any) -> int:
-    config = getattr(vae, "config", None)
-    if getattr(config, "latent_dim", None) != 2:
-        raise ValueError(f"vae: expected a VAE with two latent dimensions, got {vae!r}; try pretrained('mnist-2d')")
-    side: int = round(vae.config.input_dim**0.5)
-    if side * side != vae.config.input_dim:
-        raise ValueError(f"vae: expected a model of square images, got {vae.config.input_dim} pixels")
-    return side
-
-
 def _checked_place(name: str, place: ArrayLike, limit: float) -> NDArray[np.float64]:
-    point = np.asarray(place, float)
-    if point.shape != (2,) or not (np.abs(point) <= limit).all():  # false for NaN as well
-        raise ValueError(f"{name}: expected two numbers from {-limit} to {limit}, got {place!r}; choose a place on the map")
+    try:
+        point = check_reals(place, name)
+    except ValueError:
+        point = np.empty(0)
+    if point.shape != (2,) or not (np.abs(point) <= limit).all():
+        raise ValueError(f"{name}: expected two numbers from {-limit} to {limit}, got {place!r:.80}; choose a place on the map")
     return point

@@ -9,16 +9,29 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_codes
+from vae_lib.checks import (
+    DataError,
+    as_array,
+    check_codes,
+    check_finite,
+    check_images,
+    check_integer,
+    check_limit,
+    check_point,
+    check_sides,
+    check_values,
+)
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure, digit_places, explorer_still
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_limit, checked_point
 from vae_lib.widgets.linked import MOST_COORDINATES, LinkedWidget, PointCanvas, coordinate_sliders, style
 from vae_lib.widgets.pack import pack_dense_layers, pack_encoder, unpack_layers
 
 MOST_IMAGES = 5000
 EXAMPLES = 40
+_LARGEST_SIDE = 64  # pixels
 _THUMB_SIDE = 32  # pixels at most, of the small images under the pointer
+_WIDEST = 30.0  # a log-variance that the map is sent at most: far wider than any map, and its exponential is a number
+_DIVERGED = "the model has diverged, train again with a lower learning rate"
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -73,7 +86,7 @@ class LatentExplorer(LinkedWidget):
     sliders
         How many coordinates get a slider, the first ones; by default all, 10 at most. The others stay where `z` puts them.
     limit
-        Sliders and map reach from −limit to limit.
+        Sliders and map reach from −limit to limit, at most 100.
     image_shape
         (height, width), 64 at most each; by default a square.
 
@@ -108,12 +121,16 @@ class LatentExplorer(LinkedWidget):
         limit: float = 3.5,
         image_shape: tuple[int, int] | None = None,
     ) -> None:
+        if getattr(getattr(model, "config", None), "classes", 0):
+            raise ValueError(
+                "model: expected a VAE that is not conditional; give with_label(vae, label), or use ConditionalExplorer"
+            )
         layers, weights = pack_dense_layers(getattr(model, "decoder", model))
         latent_dim, pixels = layers[0]["inputs"], layers[-1]["outputs"]
         shape = _checked_shape(image_shape, pixels)
-        limit = checked_limit(limit)
+        limit = check_limit(limit)
         self._count = _checked_count(sliders, latent_dim)
-        start = checked_point(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
+        start = check_point(np.zeros(latent_dim) if z is None else z, latent_dim, limit)
         travelling = _of_codes(codes, labels, limit) if images is None else _of_images(model, images, labels, codes, shape, limit)
         self._encoder = getattr(model, "encoder", None) if images is not None else None
         self._moving = True
@@ -153,14 +170,15 @@ class LatentExplorer(LinkedWidget):
             raise ValueError("encode: expected an explorer with an encoder, got one without; make it with images=… and labels=…")
         height, width = self._canvas.image_shape
         levels = _as_levels(np.reshape(_checked_image(image, (height, width)), (1, -1)))
-        mu, log_var = (np.asarray(part)[0] for part in self._encoder(levels.astype(np.float32) / 255))
+        mu, log_var = (as_array(part)[0] for part in self._encoder(levels.astype(np.float32) / 255))
+        check_finite("model: mu, log_var", [mu, log_var], _DIVERGED)
         self._canvas.given = levels.tobytes()
         self.z = tuple(np.clip(mu.astype(float), -self._canvas.limit, self._canvas.limit).tolist())
         return mu, log_var
 
     @traitlets.validate("z")
     def _check_z(self, proposal: Any) -> tuple[float, ...]:
-        return checked_point(proposal["value"], len(self._canvas.start), self._canvas.limit)
+        return check_point(proposal["value"], len(self._canvas.start), self._canvas.limit)
 
     @traitlets.observe("z")
     def _follow_z(self, change: Any) -> None:
@@ -205,37 +223,31 @@ class LatentExplorer(LinkedWidget):
 
 
 def _checked_count(sliders: int | None, latent_dim: int) -> int:
-    count = min(latent_dim, MOST_COORDINATES) if sliders is None else sliders
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= min(latent_dim, MOST_COORDINATES):
-        raise ValueError(f"sliders: expected 1 to {min(latent_dim, MOST_COORDINATES)}, got {sliders!r}")
-    return count
+    most = min(latent_dim, MOST_COORDINATES)
+    return most if sliders is None else check_integer("sliders", sliders, least=1, most=most)
 
 
-def _checked_shape(image_shape: tuple[int, int] | None, pixels: int) -> tuple[int, int]:
+def _checked_shape(image_shape: Any, pixels: int) -> tuple[int, int]:
     side = round(pixels**0.5)
-    shape = np.asarray((side, side) if image_shape is None else image_shape)
-    if (
-        shape.shape != (2,)
-        or shape.dtype.kind not in "ui"
-        or shape.prod() != pixels
-        or not (1 <= shape.min() <= shape.max() <= 64)
-    ):
-        raise ValueError(f"image_shape: expected (height, width), 1 to 64 each, of {pixels} pixels, got {shape.tolist()}")
-    return int(shape[0]), int(shape[1])
+    wanted = f"image_shape: expected (height, width), 1 to {_LARGEST_SIDE} each, of {pixels} pixels, got"
+    try:
+        height, width = check_sides((side, side) if image_shape is None else image_shape, most=_LARGEST_SIDE)
+    except ValueError:
+        raise ValueError(f"{wanted} {image_shape!r:.80}") from None
+    if height * width != pixels:
+        raise ValueError(f"{wanted} {[height, width]}")
+    return height, width
 
 
 def _checked_image(image: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+    wanted = f"image: expected {shape} or {(shape[0] * shape[1],)} values in [0, 1], got"
     try:
-        values = np.asarray(image, dtype=float)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape not in (shape, (shape[0] * shape[1],)) or not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"image: expected {shape} or {(shape[0] * shape[1],)} values in [0, 1], got {_in_short(values)}")
-    return values
-
-
-def _in_short(values: NDArray[np.float64]) -> str:
-    return f"shape {values.shape}" + (f" with values from {values.min()} to {values.max()}" if values.size else "")
+        values = check_values(image, "image")
+    except DataError as error:
+        raise ValueError(f"{wanted} others: {error}") from error
+    if values.shape not in (shape, (shape[0] * shape[1],)):
+        raise ValueError(f"{wanted} shape {values.shape}; give one image")
+    return values.astype(float)
 
 
 def _as_levels(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -249,7 +261,7 @@ def _of_codes(codes: ArrayLike | None, labels: ArrayLike | None, limit: float) -
         return {}
     points, digits = check_codes([] if codes is None else codes, [] if labels is None else labels)
     if points.size and np.abs(points).max() > _HALF_MAX:
-        raise ValueError(f"codes: expected numbers up to {_HALF_MAX:,.0f}, got {np.abs(points).max()}; was training stable?")
+        raise ValueError(f"codes: expected numbers up to {_HALF_MAX:,.0f}, got {np.abs(points).max():.3g}; {_DIVERGED}")
     names = digit_places(points, digits, apart=limit / 9)
     return {"codes": points[:, :2].astype("<f2").tobytes(), "labels": digits.astype(np.uint8).tobytes(), "names": names}
 
@@ -264,23 +276,23 @@ def _of_images(
         raise ValueError(
             f"images: expected a VAE, whose encoder gives them codes, got {type(model).__name__}; give the whole VAE"
         )
-    x = np.asarray(images)
     pixels = shape[0] * shape[1]
-    if x.ndim != 2 or x.shape[1] != pixels or not 1 <= len(x) <= MOST_IMAGES or x.dtype.kind not in "fiub":
-        raise ValueError(f"images: expected (images, {pixels}), 1 to {MOST_IMAGES:,} of them, got {x.shape} of {x.dtype}")
-    if not (x.min() >= 0 and x.max() <= 1):  # false for NaN as well
-        raise ValueError(f"images: expected values in [0, 1], got {x.min()} to {x.max()}; divide by 255")
+    x = check_images(images, pixels, "images")
+    if len(x) > MOST_IMAGES:
+        raise ValueError(f"images: expected (images, {pixels}), 1 to {MOST_IMAGES:,} of them, got {len(x)}; give fewer")
     encoder_layers, encoder_weights = pack_encoder(model, x)
-    mu, log_var = (np.asarray(part) for part in model.encoder(x.astype(np.float32)))
+    mu, log_var = (as_array(part) for part in model.encoder(x))
+    check_finite("model: mu, log_var", [mu, log_var], _DIVERGED)
     if mu.shape[1] < 2:
         raise ValueError(f"model: expected at least 2 latent dimensions for a map of images, got {mu.shape[1]}")
     travelling = _of_codes(mu, labels, limit)
-    chosen = _examples(np.asarray(labels))
+    digits = as_array(labels)
+    chosen = _examples(digits)
     thumb_shape, thumbs = _thumbs(x.reshape(-1, *shape))
     return travelling | {
-        "spreads": log_var[:, :2].astype("<f2").tobytes(), "thumbs": thumbs, "thumb_shape": thumb_shape,
+        "spreads": log_var[:, :2].clip(-_WIDEST, _WIDEST).astype("<f2").tobytes(), "thumbs": thumbs, "thumb_shape": thumb_shape,
         "encoder_layers": encoder_layers, "encoder_weights": encoder_weights, "examples": _as_levels(x[chosen]).tobytes(),
-        "example_labels": np.asarray(labels)[chosen].astype(np.uint8).tobytes(), "example_indices": chosen,
+        "example_labels": digits[chosen].astype(np.uint8).tobytes(), "example_indices": chosen,
     }  # fmt: skip
 
 

@@ -10,9 +10,9 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from vae_lib.checks import check_number
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import FOLDER
-from vae_lib.widgets.checks import checked_number
 
 
 def style(*names: str) -> str:
@@ -55,6 +55,31 @@ def slider(
         value=value, min=low, max=high, step=step, description=description, readout_format=".2f",
         layout=ipywidgets.Layout(width="100%", max_width="580px"), **{tooltip: name or description},
     )  # fmt: skip
+
+
+def on_slider(name: str, value: Any, low: float, high: float) -> float:
+    """Return a number that lies on a slider, or say what is wrong with it.
+
+    Parameters
+    ----------
+    name
+        What it is called in the message.
+    value
+        The number.
+    low, high
+        The slider's ends.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is no real number from `low` to `high`.
+    """
+    return check_number(name, value, least=low, most=high, remedy="choose one that the slider can show")
 
 
 MOST_COORDINATES = 10
@@ -170,7 +195,7 @@ class GaussianWidget(LinkedWidget):
     @classmethod
     def _checked(cls, **values: Any) -> dict[str, float]:
         """Return what lies on the sliders, or say what is wrong with it."""
-        return {trait: checked_number(trait, value, *cls._limits[trait]) for trait, value in values.items()}
+        return {trait: on_slider(trait, value, *cls._limits[trait]) for trait, value in values.items()}
 
     @property
     def mu(self) -> float:

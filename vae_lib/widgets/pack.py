@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import as_array, check_images
+
 Floats = NDArray[np.float64]
 
 DECODER_BITS = 8.0  # for each weight of a large layer, on average
@@ -128,7 +130,7 @@ def run_packed(layers: list[dict[str, Any]], weights: bytes, z: ArrayLike) -> Fl
     ndarray
         Outputs of the last layer, (batch, outputs).
     """
-    x = np.asarray(z, dtype=np.float64)
+    x = as_array(z, "z").astype(np.float64)
     for layer in unpack_layers(layers, weights):
         x = layer.run(x)
     return x
@@ -150,7 +152,7 @@ def run_packed_encoder(layers: list[dict[str, Any]], weights: bytes, x: ArrayLik
         Each (batch, latent_dim).
     """
     *trunk, mu, log_var = unpack_layers(layers, weights)
-    hidden = np.asarray(x, dtype=np.float64)
+    hidden = as_array(x).astype(np.float64)
     for layer in trunk:
         hidden = layer.run(hidden)
     return mu.run(hidden), log_var.run(hidden)
@@ -167,7 +169,7 @@ def _dense_layers(model: Any, wanted: str) -> list[_Layer]:
             raise ValueError(f"{wanted}, got the layer {layer.name!r} of type {kind}")
         if getattr(layer, "bias", None) is None:
             raise ValueError(f"{wanted}, got {layer.name!r} without a bias, or not built yet")
-        kernel, bias = (np.asarray(array) for array in layer.get_weights())  # (inputs, outputs), (outputs,)
+        kernel, bias = (as_array(array) for array in layer.get_weights())  # (inputs, outputs), (outputs,)
         with np.errstate(over="ignore"):  # an overflow is what is looked for
             if not all(np.isfinite(array.astype(np.float16)).all() for array in (kernel, bias)):
                 raise ValueError(f"{layer.name}: expected finite weights below 65,504, got others; was training stable?")
@@ -185,7 +187,7 @@ def _check_encoder(encoder: Any, trunk: list[_Layer], heads: list[_Layer]) -> No
         for layer in trunk:
             hidden = layer.run(hidden)
         agree = [
-            np.allclose(head.run(hidden), np.asarray(output), rtol=1e-2, atol=1e-2)
+            np.allclose(head.run(hidden), as_array(output), rtol=1e-2, atol=1e-2)
             for head, output in zip(heads, encoder(probe.astype(np.float32)), strict=True)
         ]
     except ValueError:  # sizes that do not follow each other
@@ -197,10 +199,7 @@ def _check_encoder(encoder: Any, trunk: list[_Layer], heads: list[_Layer]) -> No
 def _checked_images(images: ArrayLike | None, pixels: int) -> Floats | None:
     if images is None:
         return None
-    x = np.asarray(images, dtype=float)
-    if x.ndim != 2 or x.shape[1] != pixels or not len(x) or not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(f"images: expected values from 0 to 1, (images, {pixels}), got {x.shape}; divide by 255 and flatten")
-    return x
+    return check_images(images, pixels, "images").astype(float)
 
 
 def _with_inputs(

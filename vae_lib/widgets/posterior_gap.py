@@ -9,10 +9,11 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
+from vae_lib.checks import as_array, check_finite, check_images, check_integer
 from vae_lib.plots import NotebookFigure, _fill_regions
 from vae_lib.widgets.bundle import bundle
-from vae_lib.widgets.checks import checked_number
-from vae_lib.widgets.linked import LinkedWidget, slider, style
+from vae_lib.widgets.checks import check_plane_vae
+from vae_lib.widgets.linked import LinkedWidget, on_slider, slider, style
 
 if TYPE_CHECKING:
     from vae_lib.evaluation import PosteriorGrid
@@ -73,8 +74,8 @@ class PosteriorGap(LinkedWidget):
     Raises
     ------
     ValueError
-        If the model does not have two latent dimensions, images are not square, too few or too many, or the grid is too coarse
-        for one of them.
+        If the model does not have two latent dimensions, is conditional or has diverged, images are not square, too few or too
+        many, or the grid is too coarse for one of them.
 
     References
     ----------
@@ -85,7 +86,7 @@ class PosteriorGap(LinkedWidget):
         from vae_lib.evaluation import best_gaussian, exact_log_px, posterior_on_grid
 
         images, side = _checked_images(vae, x)
-        mu, log_var = (np.asarray(part, float) for part in vae.encoder(images))
+        mu, log_var = (as_array(part).astype(float) for part in vae.encoder(images))
         posterior = posterior_on_grid(vae, images, points=points)
         best = best_gaussian(posterior, mu, log_var)
         windows, log_density = _cut(posterior, mu, log_var, best.mu, best.log_var)
@@ -112,8 +113,7 @@ class PosteriorGap(LinkedWidget):
 
     @image.setter
     def image(self, number: int) -> None:
-        count = len(self._canvas.windows)
-        self._move(image=float(round(checked_number("image", number, 1, count))))
+        self._move(image=float(check_integer("image", number, least=1, most=len(self._canvas.windows))))
 
     @property
     def share(self) -> float:
@@ -122,7 +122,7 @@ class PosteriorGap(LinkedWidget):
 
     @share.setter
     def share(self, share: float) -> None:
-        self._move(share=checked_number("share", share, 0.0, _BEYOND))
+        self._move(share=on_slider("share", share, 0.0, _BEYOND))
 
     def gap(self) -> Gap:
         """Return what the bar shows, computed on the same part of the grid as in the browser.
@@ -179,15 +179,8 @@ class PosteriorGap(LinkedWidget):
 
 
 def _checked_images(vae: Any, x: ArrayLike) -> tuple[NDArray[np.float32], int]:
-    from vae_lib.checks import check_images
-
-    config = getattr(vae, "config", None)
-    if getattr(config, "latent_dim", None) != 2:
-        raise ValueError(f"vae: expected a VAE with two latent dimensions, got {vae!r}; try pretrained('mnist-2d')")
+    side = check_plane_vae(vae)
     images = check_images(x, vae.config.input_dim)
-    side = round(images.shape[1] ** 0.5)
-    if side * side != images.shape[1]:
-        raise ValueError(f"x: expected square images, got {images.shape[1]} pixels")
     if not 2 <= len(images) <= MOST_IMAGES:
         raise ValueError(f"x: expected 2 to {MOST_IMAGES} images to choose from, got {len(images)}; give fewer or more rows")
     return images, side
@@ -232,5 +225,7 @@ def _outermost_region(log_density: NDArray[np.floating], step: float) -> NDArray
 
 
 def _pictures(vae: Any, images: NDArray[np.float32], mu: ArrayLike, best: ArrayLike) -> bytes:
-    decoded = [1 / (1 + np.exp(-np.asarray(vae.decoder(np.asarray(means, np.float32)), float))) for means in (mu, best)]
+    logits = [as_array(vae.decoder(np.asarray(means, np.float32))) for means in (mu, best)]
+    check_finite("vae: decoded images", logits, "the model has diverged, train again with a lower learning rate")
+    decoded = [0.5 * (1 + np.tanh(values.astype(float) / 2)) for values in logits]
     return np.round(255 * np.stack([images, *decoded], axis=1)).astype(np.uint8).tobytes()

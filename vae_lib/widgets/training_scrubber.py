@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
+from vae_lib.checks import as_array, check_codes, check_finite, check_limit, check_number, check_values
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure, digit_places
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import LinkedWidget, slider, style
@@ -57,31 +58,31 @@ class TrainingScrubber(LinkedWidget):
         Where to start; by default before training.
     limit
         The plane is shown from −limit to limit; by default it holds 99.5 % of the last snapshot's codes, and widens where
-        others reach further.
+        others reach further; at most 100 if given.
 
     Raises
     ------
     ValueError
-        If there are fewer than two snapshots, images are not square, or an argument has the wrong form.
+        If there are fewer than two snapshots, they do not fit each other or hold what is not finite, images are not square, or an
+        argument has the wrong form.
     """
 
     def __init__(self, recorder: Any, *, epoch: float | None = None, limit: float | None = None) -> None:
         snapshots = getattr(recorder, "snapshots", None)
         if not isinstance(snapshots, Sequence) or len(snapshots) < 2:
-            got = type(recorder).__name__ if snapshots is None else f"{len(snapshots)}"
+            got = f"{len(snapshots)}" if isinstance(snapshots, Sequence) else type(recorder).__name__
             raise ValueError(
                 f"recorder: expected a TrainingRecorder with at least 2 snapshots, got {got}; "
                 f"give it to train with callbacks=[recorder] first"
             )
-        codes = _checked_codes(snapshots)
-        decoded = np.stack([snapshot.decoded for snapshot in snapshots])  # (snapshots, points, pixels)
+        codes, decoded, labels = _checked_record(snapshots, getattr(recorder, "labels", None))
         limits = _limits(codes, limit)
         self._epochs = [float(snapshot.epoch) for snapshot in snapshots]
         start = self._moment_of(self._epochs[0] if epoch is None else epoch)
         canvas = ScrubberCanvas(
             moment=start, epochs=self._epochs, train_loss=[snapshot.loss for snapshot in snapshots],
             test_loss=[float(snapshot.test_loss) for snapshot in snapshots],
-            **pack_snapshots(codes, decoded, recorder.labels, limits),
+            **pack_snapshots(codes, decoded, labels, limits),
         )  # fmt: skip
         control = slider("training", start, 0.0, len(snapshots) - 1.0, name="Position in the training")
         control.step = 0.1
@@ -99,9 +100,7 @@ class TrainingScrubber(LinkedWidget):
         self._move(moment=self._moment_of(epoch))
 
     def _moment_of(self, epoch: float) -> float:
-        number = isinstance(epoch, (int, float, np.number)) and not isinstance(epoch, bool)
-        if not (number and self._epochs[0] <= epoch <= self._epochs[-1]):
-            raise ValueError(f"epoch: expected a number from {self._epochs[0]:g} to {self._epochs[-1]:g}, got {epoch!r}")
+        epoch = check_number("epoch", epoch, least=self._epochs[0], most=self._epochs[-1])
         return float(np.interp(epoch, self._epochs, range(len(self._epochs))))
 
     def _still(self) -> NotebookFigure:
@@ -165,14 +164,32 @@ def pack_snapshots(
     }  # fmt: skip
 
 
-def _checked_codes(snapshots: Sequence[Any]) -> NDArray[np.float64]:
-    """Return the first two coordinates of all codes, (snapshots, images, 2)."""
-    codes = np.stack([np.asarray(snapshot.codes, dtype=float) for snapshot in snapshots])
+def _checked_record(snapshots: Sequence[Any], labels: Any) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int64]]:
+    """Return the first two coordinates of all codes, (snapshots, images, 2), all decoded images, and the labels."""
+    wanted = ("epoch", "codes", "decoded", "loss", "test_loss")
+    if not all(hasattr(snapshot, part) for snapshot in snapshots for part in wanted):
+        raise ValueError(f"recorder: expected snapshots of {', '.join(wanted)}, got others; give a TrainingRecorder")
+    codes, decoded = (_stacked(part, [getattr(snapshot, part) for snapshot in snapshots]) for part in ("codes", "decoded"))
     if codes.shape[2] < 2:
         raise ValueError(f"recorder: expected at least 2 latent dimensions, got {codes.shape[2]}; record a model with a plane")
-    if not np.isfinite(codes).all():
-        raise ValueError("recorder: expected finite codes, got inf or NaN; was training stable?")
-    return codes[..., :2]
+    epochs = [check_number("recorder: epoch", snapshot.epoch, least=0) for snapshot in snapshots]
+    if sorted(set(epochs)) != epochs:
+        raise ValueError(f"recorder: expected growing epochs, got {epochs}; record one training")
+    remedy = "training has diverged, train again with a lower learning rate"
+    check_finite("recorder: codes", codes, remedy)
+    check_finite("recorder: test losses", [snapshot.test_loss for snapshot in snapshots], remedy)
+    check_finite("recorder: losses", [snapshot.loss for snapshot in snapshots if snapshot.loss is not None], remedy)
+    _, digits = check_codes(codes[0], labels)
+    return codes[..., :2].astype(float), check_values(decoded, "recorder: decoded"), digits
+
+
+def _stacked(part: str, arrays: list[Any]) -> NDArray[Any]:
+    """Return arrays of all snapshots as one, of three dimensions."""
+    held = [as_array(array, f"recorder: {part}") for array in arrays]
+    if len({array.shape for array in held}) > 1 or held[0].ndim != 2 or not held[0].size:
+        shapes = sorted({array.shape for array in held})
+        raise ValueError(f"recorder: expected {part} of one shape in all snapshots, got {shapes}; record one training")
+    return np.stack(held)
 
 
 def _limits(codes: NDArray[np.float64], limit: float | None) -> list[float]:
@@ -181,9 +198,7 @@ def _limits(codes: NDArray[np.float64], limit: float | None) -> list[float]:
         reach = np.quantile(np.abs(codes), 0.995, axis=(1, 2)) * 1.15  # (snapshots,)
         least = float(reach[-1]) or 1.0  # a collapsed encoder puts all codes at the origin
         return [max(least, float(value)) for value in reach]
-    if isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not 0 < limit < np.inf:
-        raise ValueError(f"limit: expected a finite number above 0, got {limit!r}")
-    return [float(limit)] * len(codes)
+    return [check_limit(limit)] * len(codes)
 
 
 def _columns(points: int) -> int:
