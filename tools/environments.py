@@ -40,7 +40,6 @@ TOOLS = [
     "pytest",
     "pytest-timeout",
     "pytest-xdist",
-    "scipy",
 ]
 CHAPTERS = {
     "oldest": ["book/keras-build.ipynb", "book/latent-explorer.ipynb"],
@@ -145,7 +144,8 @@ def run_tests(inside: str, chapters: list[str]) -> list[bool]:
     environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # old packages warn of newer ones, which is no fault of the library: warnings are errors in `make test` only
     # the book's tools, and what it builds with, have one environment only
-    alien = ["tests/book", "tests/test_finish_pages.py", "tests/test_tools.py", "tests/test_vendor.py", "tests/test_workflows.py"]
+    others = ("dependencies", "finish_pages", "tools", "vendor", "workflows")
+    alien = ["tests/book", *(f"tests/test_{name}.py" for name in others)]
     tests = ["-W", "default", "-n", "2", "tests", *(f"--ignore={path}" for path in alien)]
     cells = ["-p", "nbval", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", *chapters]
     pytest = [inside, "-m", "pytest", "-p", "no:cacheprovider"]
