@@ -286,3 +286,181 @@ test("the worker answers what it is told, and waits when its pictures do not com
   await new Promise((resolve) => setTimeout(resolve, 80));
   assert.equal(pictures().length, count, "it goes on although there is nothing left to learn");
 });
+
+/** xoshiro128** once more, in whole numbers without limit, from its authors' definition. */
+function* reference(state) {
+  const most = 2n ** 32n;
+  const turned = (x, k) => ((x << k) | (x >> (32n - k))) % most;
+  let s = [...state].map(BigInt);
+  for (;;) {
+    yield Number((turned((s[1] * 5n) % most, 7n) * 9n) % most);
+    const t = (s[1] << 9n) % most;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = turned(s[3], 11n);
+  }
+}
+
+test("random words are those of xoshiro128**, and no two seeds share a part of their state", () => {
+  const random = new Random(0);
+  random.state.set([1, 2, 3, 4]);
+  assert.deepEqual([random.word(), random.word(), random.word()], [11520, 0, 5927040]); // as published for this state
+  for (const seed of [0, 1, 4294967295]) {
+    const ours = new Random(seed);
+    const theirs = reference([...ours.state]);
+    for (let i = 0; i < 200; i++) assert.equal(ours.word(), theirs.next().value);
+  }
+  const words = Array.from({ length: 100 }, (_, seed) => [...new Random(seed).state]).flat();
+  assert.equal(new Set(words).size, words.length);
+});
+
+test("uniform numbers fill (0, 1) evenly; not even the least word gives 0, whose logarithm no normal number survives", () => {
+  const random = new Random(11);
+  const bins = new Array(20).fill(0);
+  for (let i = 0; i < 1e5; i++) bins[Math.floor(20 * random.uniform())] += 1;
+  const chi2 = bins.reduce((sum, count) => sum + (count - 5000) ** 2 / 5000, 0);
+  assert.ok(chi2 < 50, `χ² of 19 degrees of freedom: ${chi2}`); // beyond it 1e-4
+  random.state.set([1, 0, 0, 0]);
+  assert.equal(random.word(), 0);
+  random.state.set([1, 0, 0, 0]);
+  assert.ok(random.uniform() > 0);
+});
+
+test("normal numbers have the moments of the standard normal, and a pair's two are independent", () => {
+  const random = new Random(5);
+  const n = 1e5;
+  const z = Float64Array.from({ length: n }, () => random.normal());
+  const mean = (f) => z.reduce((sum, value, i) => sum + f(value, i), 0) / n;
+  for (const [power, moment, spread] of [[1, 0, 1], [2, 1, Math.SQRT2], [3, 0, Math.sqrt(15)], [4, 3, Math.sqrt(96)]]) {
+    assert.ok(Math.abs(mean((value) => value ** power) - moment) < (4.5 * spread) / Math.sqrt(n), `moment ${power}`);
+  }
+  const lag = (k) => z.slice(k).reduce((sum, value, i) => sum + value * z[i], 0) / n;
+  for (const k of [1, 2]) assert.ok(Math.abs(lag(k)) < 4.5 / Math.sqrt(n), `lag ${k}`);
+  assert.equal(new Set(z).size, n);
+});
+
+test("a shuffle gives every order equally often", () => {
+  const random = new Random(3);
+  const counts = new Map();
+  const rounds = 24_000;
+  for (let i = 0; i < rounds; i++) {
+    const array = [0, 1, 2, 3];
+    random.shuffle(array);
+    counts.set(array.join(), (counts.get(array.join()) ?? 0) + 1);
+  }
+  assert.equal(counts.size, 24);
+  const chi2 = [...counts.values()].reduce((sum, count) => sum + (count - rounds / 24) ** 2 / (rounds / 24), 0);
+  assert.ok(chi2 < 57, `χ² of 23 degrees of freedom: ${chi2}`); // beyond it 1e-4
+});
+
+test("kernels begin uniform as Glorot and Bengio have them, biases at zero", () => {
+  const net = new Network({ pixels: 60, hidden: 50, batch: 2 });
+  net.weights.fill(7);
+  net.initialise(new Random(1));
+  for (const [name, { inputs, outputs, kernel, bias }] of Object.entries(net.layers)) {
+    const limit = Math.sqrt(6 / (inputs + outputs));
+    const n = kernel.length;
+    assert.ok(bias.every((value) => value === 0), name);
+    assert.ok(kernel.every((value) => Math.abs(value) <= limit), name);
+    assert.ok(Math.max(...kernel) > 0.9 * limit && Math.min(...kernel) < -0.9 * limit, name);
+    const square = kernel.reduce((sum, value) => sum + value * value, 0) / n; // limit²/3, its spread limit² · √(4/45)
+    assert.ok(Math.abs(square - limit ** 2 / 3) < (4.5 * limit ** 2 * Math.sqrt(4 / 45)) / Math.sqrt(n), name);
+  }
+});
+
+test("many steps of Adam are those of its paper with Keras's constants, for gradients of any size", () => {
+  const { net } = smallCase();
+  const weights = Float64Array.from(net.weights);
+  const [m, v] = [new Float64Array(net.size), new Float64Array(net.size)];
+  const random = new Random(9);
+  for (let t = 1; t <= 60; t++) {
+    const g = weights.map((_, i) => random.normal() * [1, 1e-3, 1e-6, 100][i % 4]);
+    net.gradients.set(g);
+    adamStep(net, 0.003);
+    for (let i = 0; i < weights.length; i++) {
+      m[i] = 0.9 * m[i] + 0.1 * g[i];
+      v[i] = 0.999 * v[i] + 0.001 * g[i] ** 2;
+      weights[i] -= ((0.003 * Math.sqrt(1 - 0.999 ** t)) / (1 - 0.9 ** t)) * (m[i] / (Math.sqrt(v[i]) + 1e-7));
+    }
+  }
+  assert.equal(net.steps, 60);
+  weights.forEach((weight, i) => close(net.weights[i], weight, 1e-9, `weight ${i}`));
+});
+
+test("moments that have faded to nothing become zero, and Adam's step stays a number", () => {
+  const net = new Network({ pixels: 2, hidden: 1, batch: 1 });
+  net.initialise(new Random(0));
+  net.gradients.fill(1e-18);
+  adamStep(net, 0.1);
+  assert.ok(net.squares.every((square) => square === 0)); // float32 has no digits left for 1e-39
+  assert.ok(net.weights.every(Number.isFinite));
+});
+
+test("an epoch has every image where the batches fill it, the first one shuffled as well, and each step new standard normal noise", () => {
+  const options = { images: randomImages(20, 3), pixels: 3, hidden: 2, batch: 5 };
+  const training = new Training({ ...options, seed: 4 });
+  const epochs = [0, 1, 2].map(() => Array.from({ length: 4 }, () => (training.draw(), [...training.rows])).flat());
+  for (const epoch of epochs) assert.deepEqual([...epoch].sort((a, b) => a - b), Array.from({ length: 20 }, (_, i) => i));
+  assert.notDeepEqual(epochs[0], Array.from({ length: 20 }, (_, i) => i));
+  const other = new Training({ ...options, seed: 5 });
+  other.draw();
+  assert.notDeepEqual([...other.rows], epochs[0].slice(0, 5));
+  const noise = [];
+  for (let i = 0; i < 2000; i++) {
+    training.draw();
+    noise.push(...training.eps);
+  }
+  const n = noise.length;
+  assert.equal(n, 2000 * 5 * 2);
+  assert.ok(new Set(noise).size > 0.99 * n);
+  const moment = (power) => noise.reduce((sum, value) => sum + value ** power, 0) / n;
+  assert.ok(Math.abs(moment(1)) < 4.5 / Math.sqrt(n) && Math.abs(moment(2) - 1) < (4.5 * Math.SQRT2) / Math.sqrt(n));
+  for (let k = 0; k < 10; k++) {
+    const own = noise.filter((_, i) => i % 10 === k);
+    assert.ok(Math.abs(own.reduce((a, b) => a + b) / own.length) < 4.5 / Math.sqrt(own.length), `place ${k}`);
+  }
+});
+
+test("sums are those of the steps since they were forgotten, and a reset forgets them", () => {
+  const training = new Training({ images: randomImages(20, 6), pixels: 6, hidden: 4, batch: 5, seed: 4 });
+  const settings = { learningRate: 0.01, beta: 2, noise: 1 };
+  let [reconstruction, kl] = [0, 0];
+  for (let i = 1; i <= 5; i++) {
+    training.step(settings);
+    reconstruction += training.net.reconstruction;
+    kl += training.net.kl;
+    assert.equal(training.measured, i);
+    close(training.reconstructionSum, reconstruction, 1e-12);
+    close(training.klSum, kl, 1e-12);
+  }
+  assert.ok(kl > 0);
+  training.forgetMeans();
+  assert.deepEqual([training.measured, training.reconstructionSum, training.klSum], [0, 0, 0]);
+  training.step(settings);
+  training.reset(4);
+  assert.deepEqual([training.measured, training.reconstructionSum, training.klSum], [0, 0, 0]);
+  assert.ok(training.net.means.every((value) => value === 0) && training.net.squares.every((value) => value === 0));
+});
+
+test("a training needs sizes in whole numbers, and exactly one batch of images is enough", () => {
+  const options = { images: randomImages(5, 6), pixels: 6, hidden: 4, batch: 5, seed: 4 };
+  assert.equal(new Training(options).count, 5);
+  for (const changed of [{ batch: 0 }, { batch: 2.5 }, { hidden: -1 }, { pixels: 0 }, { batch: NaN }]) {
+    assert.throws(() => new Training({ ...options, ...changed }), /expected a whole number above 0 as (batch|hidden|pixels), got/);
+  }
+});
+
+test("the axis of a record has an end, whatever the steps are", () => {
+  const record = new LossRecord();
+  for (const [steps, span] of [[1, 100], [100, 100], [101, 200], [500, 500], [501, 1000], [1e9 + 1, 2e9], [NaN, 100], [Infinity, 100]]) {
+    record.clear();
+    record.add({ steps, reconstruction: 1, kl: 1 });
+    assert.equal(record.span(), span, `${steps}`);
+  }
+  record.clear();
+  record.add({ steps: 1, reconstruction: 1, kl: NaN });
+  assert.deepEqual(record.steps, []);
+});

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import vm from "node:vm";
 
 import {
-  bernoulliLogProb, crossFade, gaussHermite, gaussianKL, ledger, ledgerWorkerSource, makeLedgerWorker, prepareLedger, walk,
+  bernoulliLogProb, crossFade, gaussHermite, gaussianKL, ledger, ledgerWorkerSource, ledgerSteps, makeLedgerWorker, prepareLedger, walk,
 } from "../../vae_lib/widgets/explorer_maths.js";
 
 const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) <= tolerance, `${a} is not within ${tolerance} of ${b}`);
@@ -229,4 +229,135 @@ test("a walk is a straight line, a cross-fade mixes pixels", () => {
   assert.deepEqual([...walk([0, 1], [4, -1], 0.25)], [1, 0.5]);
   assert.deepEqual([...walk([0, 1], [4, -1], 1)], [4, -1]);
   assert.deepEqual([...crossFade([0, 1], [1, 0], 0.5)], [0.5, 0.5]);
+});
+
+/** E_q f for q = N(mu, exp(logVar)) by brute force. */
+function gaussianMean(f, mu, logVar) {
+  const sigma = Math.exp(logVar / 2);
+  const step = 0.001;
+  let sum = 0;
+  for (let e = -9; e <= 9; e += step) sum += step * Math.exp(-0.5 * e * e) * f(mu + sigma * e);
+  return sum / Math.sqrt(2 * Math.PI);
+}
+
+/** A decoder of `dims` inputs, each of which goes straight to one pixel as its logit, times a slope, plus a bias. */
+function onePixelEach(dims, slope, bias) {
+  const first = new Array(dims * 2 * dims).fill(0);
+  const last = new Array(2 * dims * dims).fill(0);
+  for (let j = 0; j < dims; j++) {
+    [first[j * 2 * dims + 2 * j], first[j * 2 * dims + 2 * j + 1]] = [1, -1];
+    [last[2 * j * dims + j], last[(2 * j + 1) * dims + j]] = [slope, -slope];
+  }
+  return [layer(dims, 2 * dims, "relu", first, new Array(2 * dims).fill(0)), layer(2 * dims, dims, "linear", last, new Array(dims).fill(bias))];
+}
+
+const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+
+test("the reconstruction in one and two dimensions is the mean over q", () => {
+  for (const [dims, mu, logVar] of [[1, [0.7], [0.2]], [2, [0.7, -1.1], [0.2, -1]], [2, [2, 0], [-4, 0.5]]]) {
+    const x = Float32Array.from({ length: dims }, (_, j) => 0.25 + 0.5 * j);
+    const expected = mu.reduce((sum, m, j) => sum + gaussianMean((z) => softplus(2 * z + 0.5) - x[j] * (2 * z + 0.5), m, logVar[j]), 0);
+    near(ledger(onePixelEach(dims, 2, 0.5), x, mu, logVar).reconstruction, expected, 0.002);
+  }
+});
+
+test("beyond two dimensions opposite samples cancel: what is linear in z is exact", () => {
+  for (const dims of [3, 7]) {
+    const mu = Array.from({ length: dims }, (_, j) => 0.3 * j - 0.5);
+    const logVar = mu.map((_, j) => -0.3 * j);
+    // logits around 60: softplus is its argument to the last bit, and the cost of a pixel (1 − x) · logit
+    const x = Float32Array.from({ length: dims }, (_, j) => (j % 3) / 4);
+    const expected = mu.reduce((sum, m, j) => sum + (1 - x[j]) * (60 + 3 * m), 0);
+    near(ledger(onePixelEach(dims, 3, 60), x, mu, logVar).reconstruction, expected, 1e-4);
+  }
+});
+
+test("beyond two dimensions the reconstruction is the mean over q, within the error of so many samples", () => {
+  const dims = 20;
+  const half = new Float32Array(dims).fill(0.5);
+  const cost = (z) => softplus(z) - 0.5 * z; // even in z: opposite samples count as one
+  for (const logVar of [-1, 0.5, 2]) {
+    const entries = ledger(onePixelEach(dims, 1, 0), half, new Array(dims).fill(0), new Array(dims).fill(logVar));
+    const mean = gaussianMean(cost, 0, logVar);
+    const variance = gaussianMean((z) => (cost(z) - mean) ** 2, 0, logVar);
+    near(entries.reconstruction, dims * mean, 3 * Math.sqrt((dims * variance) / 64));
+    near(entries.kl, (dims * (Math.exp(logVar) - 1 - logVar)) / 2, 1e-5);
+    near(entries.elbo, -entries.reconstruction - entries.kl, 1e-9);
+    const steps = ledgerSteps(onePixelEach(dims, 1, 0), half, new Array(dims).fill(0), new Array(dims).fill(logVar));
+    let decodedPoints = 0;
+    while (!steps.next().done) decodedPoints++;
+    assert.ok(decodedPoints >= 100, "an average of few samples is noise");
+  }
+});
+
+/** A decoder of one input whose only pixel that matters has logits through these corners [z, logit], straight between them. */
+function throughCorners(corners, n) {
+  const slopes = corners.slice(1).map(([z, value], i) => (value - corners[i][1]) / (z - corners[i][0]));
+  const kernel = slopes.map((slope, i) => slope - (i ? slopes[i - 1] : 0));
+  const bias = corners.slice(0, -1).map(([z]) => -z);
+  const units = kernel.length;
+  return [
+    layer(1, units, "relu", new Array(units).fill(1), bias),
+    layer(units, n, "linear", kernel.flatMap((weight) => new Array(n).fill(weight)), new Array(n).fill(corners[0][1])),
+  ];
+}
+
+function logitAt(corners, z) {
+  const i = Math.max(0, Math.min(corners.length - 2, corners.findIndex(([end]) => z < end) - 1));
+  const [[a, from], [b, to]] = z >= corners.at(-1)[0] ? corners.slice(-2) : [corners[i], corners[i + 1]];
+  return z < corners[0][0] ? corners[0][1] : from + ((z - a) / (b - a)) * (to - from);
+}
+
+test("a second mode far from the code, behind a valley, counts in log p(x)", () => {
+  const corners = [[-30, 2], [1, 2], [2, -20], [4, -20], [4.8, 9], [40, 9]];
+  const n = 100;
+  const joint = (z) => -n * softplus(-logitAt(corners, z)) - 0.5 * (z * z + Math.log(2 * Math.PI));
+  const [here, there] = [logIntegral(joint, -9, 3, 200_000), logIntegral(joint, 3, 9, 200_000)];
+  assert.ok(Math.abs(here - there) < 3, `both modes weigh: ${here}, ${there}`);
+  near(ledger(throughCorners(corners, n), new Float32Array(n).fill(1), [0], [0]).logPx, logIntegral(joint, -9, 9, 400_000), 0.02);
+});
+
+test("a mode narrower than the coarsest lattice, between two of its points, is not lost", () => {
+  // 20 nats below the highest point where the coarsest lattice has its points, at 2.25 and 2.5
+  const corners = [[-30, 2.3], [1.5, 2.3], [1.7, -2], [2.219, -2], [2.375, 12], [2.531, -2], [40, -2]];
+  const n = 60;
+  const joint = (z) => -n * softplus(-logitAt(corners, z)) - 0.5 * (z * z + Math.log(2 * Math.PI));
+  const [here, there] = [logIntegral(joint, -9, 2, 200_000), logIntegral(joint, 2, 3, 400_000)];
+  assert.ok(there - here > -2, `the narrow mode weighs: ${here}, ${there}`);
+  near(ledger(throughCorners(corners, n), new Float32Array(n).fill(1), [0], [0]).logPx, logIntegral(joint, -9, 9, 1_000_000), 0.05);
+});
+
+/** The ledger's worker, with some of its limits replaced. */
+function workerWith(limits) {
+  const answers = [];
+  const alone = vm.createContext({ postMessage: (value) => answers.push(value), performance, setTimeout: (run) => run() });
+  const source = ledgerWorkerSource();
+  const [whole, text] = source.match(/const LEDGER = (\{.*?\});/);
+  const held = JSON.parse(text);
+  for (const name of Object.keys(limits)) assert.ok(name in held, name);
+  vm.runInContext(source.replace(whole, `const LEDGER = ${JSON.stringify({ ...held, ...limits })};`), alone);
+  return { alone, answers, held };
+}
+
+test("decoded points that are remembered have a limit, and forgetting changes no number", () => {
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  const { alone, answers, held } = workerWith({ kept: 500 });
+  assert.ok(held.kept <= 200_000, "tens of megabytes");
+  alone.onmessage({ data: { decoder: decoder(2, 40, 3) } });
+  for (const mu of [[0.4, -0.3], [2, 2]]) {
+    alone.onmessage({ data: { x, mu, logVar: [-2, -1.5] } });
+    assert.ok(vm.runInContext("likelihoodOf(decoder).remembered.size", alone) <= 501);
+    near(answers.at(-1).logPx, ledger(decoder(2, 40, 3), x, mu, [-2, -1.5]).logPx, 1e-6);
+  }
+});
+
+test("a posterior that takes more points than are allowed is given up, not summed for ever", () => {
+  const x = Float32Array.from({ length: 40 }, (_, k) => k % 3 === 0);
+  const { alone, answers, held } = workerWith({ points: 2000 });
+  assert.ok(held.points <= 100_000, "seconds, not minutes");
+  alone.onmessage({ data: { decoder: decoder(2, 40, 3) } });
+  alone.onmessage({ data: { x, mu: [0.4, -0.3], logVar: [-2, -1.5] } });
+  assert.ok(Number.isNaN(answers[0].logPx) && Number.isNaN(answers[0].gap));
+  assert.equal(answers[0].posterior, null);
+  assert.ok(answers[0].elbo < 0);
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { aggregateDensity, contours, ellipse, highestDensityLevel, View } from "../../vae_lib/widgets/map_maths.js";
+import { Random } from "../../vae_lib/widgets/browser_training_maths.js";
+import { aggregateDensity, axisTicks, contours, ellipse, highestDensityLevel, tickText, View } from "../../vae_lib/widgets/map_maths.js";
 
 const near = (a, b, tolerance) => assert.ok(Math.abs(a - b) <= tolerance, `${a} is not within ${tolerance} of ${b}`);
 
@@ -92,4 +93,60 @@ test("zooming keeps the point under the pointer; panning moves it with the hand;
   assert.deepEqual([corner.cx, corner.cy], [3, 3]);
   assert.equal(whole.zoomAt(0, 0, 320, 1e9).half, 4 / 32);
   assert.equal(near4.zoomAt(0, 0, 320, 1e-9).half, 4);
+});
+
+test("numbers of an axis: steps of 1, 2 or 5, all inside, neither crowded nor sparse, and told apart by their texts", () => {
+  const random = new Random(1);
+  for (let round = 0; round < 2000; round++) {
+    const span = 10 ** (24 * random.uniform() - 12);
+    const low = span * (20 * random.uniform() - 10);
+    const { step, values, digits } = axisTicks(low, low + span);
+    const factor = step / 10 ** Math.floor(Math.log10(step * 1.0000001));
+    assert.ok([1, 2, 5].some((one) => Math.abs(factor - one) < 1e-6), `step ${step}`);
+    assert.ok(values.length >= 2 && values.length <= 10, `${values.length} numbers`);
+    values.forEach((value, i) => {
+      assert.ok(value >= low && value <= low + span);
+      assert.ok(Math.abs(value / step - Math.round(value / step)) < 1e-6);
+      if (i) near(value - values[i - 1], step, 1e-6 * step);
+    });
+    assert.ok(values[0] - low < step * 1.000001 && low + span - values.at(-1) < step * 1.000001, "a number is missing at an end");
+    const texts = values.map((value) => tickText(value, digits));
+    if (span > 1e-9 && Math.abs(low) < 1e4) {
+      assert.equal(new Set(texts).size, values.length);
+      texts.forEach((text, i) => near(Number(text.replace("−", "-")), values[i], 1e-6 * step));
+      if (digits) assert.ok(texts.some((text) => !text.endsWith("0")), `${texts}: digits to spare`);
+    }
+  }
+});
+
+test("numbers of an axis that is too far away, too long, or none", () => {
+  assert.ok(axisTicks(1e17, 1e17 + 64).values.length <= 10); // neighbouring numbers lie 16 apart
+  assert.equal(new Set(axisTicks(1e17, 1e17 + 64).values).size, axisTicks(1e17, 1e17 + 64).values.length);
+  assert.ok(axisTicks(1e22, 1e22 + 1e7).values.length <= 10);
+  assert.ok(axisTicks(-1e300, 1e300).values.length >= 2);
+  for (const [low, high] of [[0, 0], [1, 0], [NaN, 1], [0, NaN], [-Infinity, Infinity], [0, Infinity], [-1.7e308, 1.7e308]]) {
+    assert.deepEqual(axisTicks(low, high).values, []);
+  }
+  assert.deepEqual(axisTicks(-3.5, 3.5).values.map((value) => tickText(value, axisTicks(-3.5, 3.5).digits)), ["−3", "−2", "−1", "0", "1", "2", "3"]);
+  assert.deepEqual([[-2.5e17, 0], [123456, 0], [99999, 0], [0.25, 2]].map(([value, digits]) => tickText(value, digits)), ["−2.50e17", "1.23e5", "99999", "0.25"]);
+});
+
+test("a view never shows less than a 32nd of the plane, nor beyond it", () => {
+  const view = new View({ limit: 4, half: 0.001, cx: 9, cy: -9 });
+  assert.equal(view.half, 4 / 32);
+  assert.deepEqual([view.cx, view.cy], [4 - 4 / 32, -(4 - 4 / 32)]);
+  assert.equal(new View({ limit: 4, half: 99 }).half, 4);
+});
+
+test("of a q far from most of the plane its faint tail counts as well, and many images as one mean", () => {
+  const one = aggregateDensity(Float32Array.of(0, 0), Float32Array.of(0, 0), grid);
+  near(one[60 * grid.n + 60 + 45] / one[60 * grid.n + 60], Math.exp(-0.5 * 4.5 ** 2), 1e-6);
+  near(one[(60 + 45) * grid.n + 60] / one[60 * grid.n + 60], Math.exp(-0.5 * 4.5 ** 2), 1e-6);
+  const many = aggregateDensity(new Float32Array(2 * 500), new Float32Array(2 * 500), grid);
+  near(many[60 * grid.n + 60], 1 / (2 * Math.PI), 1e-5);
+});
+
+test("points of an ellipse go round counter-clockwise from the right", () => {
+  const line = ellipse([0, 0], [0, 0], 2, 4);
+  [[2, 0], [0, 2], [-2, 0], [0, -2], [2, 0]].forEach((point, i) => point.forEach((value, k) => near(line[i][k], value, 1e-12)));
 });

@@ -113,3 +113,27 @@ test("an encoder's two heads share what comes before them, and each call gives f
   assert.throws(() => encode(network, [1, 2, 3]), /expected an image of 2 pixels, got 3/);
   assert.throws(() => unpackEncoder(shapes, packed(numbers)), /expected an encoder that ends in two layers of one shape/);
 });
+
+test("sizes and activations that no layer has are named", () => {
+  const bad = (changes, n = 0) => () => unpackLayers(shapes.map((shape, i) => (i === n ? { ...shape, ...changes } : shape)), packed(numbers));
+  for (const changes of [{ inputs: 2.5 }, { outputs: 0 }, { inputs: -2 }, { outputs: null }]) {
+    assert.throws(bad(changes), /expected a whole number from 1 to 1000000 as size of layer 1, got/);
+  }
+  assert.throws(bad({ activation: "tanh" }, 1), /expected relu or linear as activation of layer 2, got tanh/);
+  assert.throws(() => unpackLayers({ length: 1 }, packed(numbers)), /expected a list of layers/);
+});
+
+test("a relu that is the last layer is one, and a linear layer in the middle lets negative numbers through", () => {
+  const swapped = [{ ...shapes[0], activation: "linear" }, { ...shapes[1], activation: "relu" }];
+  // hidden = (3.25, −7); 6.5 + 56 + 0.5 = 63, and for (1, 2): −35 → 0
+  const layers = unpackLayers(swapped, packed(numbers));
+  assert.deepEqual([...forward(layers, [3, 0])], [63]);
+  assert.deepEqual([...forward(layers, [1, 2])], [0]);
+});
+
+test("an encoder's heads need one number of inputs and one of outputs", () => {
+  const heads = (a, b) => [shapes[0], { inputs: 2, outputs: a, activation: "linear" }, { inputs: 2, outputs: b, activation: "linear" }];
+  const sized = (list) => packed(new Array(list.reduce((sum, { inputs, outputs }) => sum + (inputs + 1) * outputs, 0)).fill(0));
+  assert.equal(unpackEncoder(heads(2, 2), sized(heads(2, 2))).latentDim, 2);
+  assert.throws(() => unpackEncoder(heads(1, 2), sized(heads(1, 2))), /two layers of one shape/);
+});
