@@ -298,9 +298,9 @@ def test_labels_that_there_are_not(label):
         with_label(build_vae(LABELLED), label)
 
 
-@pytest.mark.parametrize("vae", [build_vae(SMALL), None, "mnist"])
-def test_only_a_conditional_vae_has_labels(vae):
-    with pytest.raises(ValueError, match="vae: expected a conditional VAE, got"):
+@pytest.mark.parametrize(("vae", "wanted"), [(build_vae(SMALL), "a conditional VAE"), (None, "a VAE"), ("mnist", "a VAE")])
+def test_only_a_conditional_vae_has_labels(vae, wanted):
+    with pytest.raises(ValueError, match=f"vae: expected {wanted}, got"):
         with_label(vae, 0)
 
 

@@ -97,10 +97,12 @@ def test_of_a_long_training_some_epochs_are_kept():
         kept = _epochs_to_keep(epochs)
         assert {1, epochs} <= kept <= set(range(1, epochs + 1))
         assert len(kept) == epochs if epochs <= 11 else 8 <= len(kept) <= 11
+        steps = np.diff(sorted(kept))
+        assert (np.diff(steps) >= 0).all(), (epochs, sorted(kept))  # at growing distances, as the docstring says
 
 
 BAD = {
-    "images of rank 1": ({"x": SHOWN[0]}, r"x: expected shape \(images, pixels\), got \(784,\)"),
+    "images of rank 1": ({"x": SHOWN[0]}, r"x: expected shape \(images, pixels\) with at least one image, got \(784,\)"),
     "bytes": ({"x": 255 * SHOWN}, r"x: expected values in \[0, 1\]"),
     "too few labels": ({"labels": LABELS[1:]}, r"labels \(images,\), got .* and \(29,\)"),
     "a label of 10": ({"labels": LABELS + 1}, "labels: expected digits from 0 to 9"),
@@ -129,5 +131,18 @@ def test_a_replay_that_cannot_be(recorded):
     with pytest.raises(ValueError, match="config: expected a TrainConfig, got dict"):
         recorder.replay_first_epoch(IMAGES, {})
     for moment in (0, 1, -0.5, np.nan):
-        with pytest.raises(ValueError, match="moments: expected shares of the first epoch above 0 and below 1"):
+        with pytest.raises(
+            ValueError, match=r"moments: expected a finite number above 0 and below 1, got .*; give shares of the first epoch"
+        ):
             recorder.replay_first_epoch(IMAGES, CONFIG, moments=(moment,))
+
+
+def test_a_model_that_cannot_be_recorded_is_refused_before_training():
+    conditional = build_vae(CONFIG.replace(classes=10))
+    before = [np.asarray(weight) for weight in conditional.get_weights()]
+    with pytest.raises(ValueError, match="TrainingRecorder: expected a VAE without labels, got a conditional one"):
+        train(conditional, IMAGES, labels=np.zeros(len(IMAGES), int), callbacks=[TrainingRecorder(SHOWN, LABELS)], progress=False)
+    for one, other in zip(conditional.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="TrainingRecorder: expected images of 784 pixels, got 10"):
+        train(build_vae(CONFIG), IMAGES, callbacks=[TrainingRecorder(SHOWN[:, :10], LABELS)], progress=False)

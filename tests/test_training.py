@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vae_lib import History, TrainConfig, TrainingError, build_vae, elbo_terms, sample_gaussian, train, training
+from vae_lib import History, TrainConfig, TrainingError, build_vae, compiled, elbo_terms, sample_gaussian, train, training
 from vae_lib.checks import check_images
-from vae_lib.training import _adam
+from vae_lib.compiled import State, adam_step
 
 
 def weights_of(vae):
@@ -94,13 +94,13 @@ def test_adam_is_keras_adam_step_by_step(rate):
     start = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4,))]
     variables = [keras.Variable(value) for value in start]
     optimizer = keras.optimizers.Adam(rate)
-    weights, moments = [tf.constant(value) for value in start], [tf.zeros_like(value) for value in start * 2]
+    state = State(tf.constant(0), [tf.constant(value) for value in start], [tf.zeros_like(value) for value in start * 2], [])
     for step in range(1, 41):
         scale = 10.0 ** rng.integers(-6, 4)
         gradients = [tf.constant(scale * rng.normal(size=value.shape), tf.float32) for value in start]
         optimizer.apply(gradients, variables)
-        weights, moments = _adam(tf.constant(step), weights, gradients, moments, rate)
-        for own, theirs in zip(weights, variables, strict=True):
+        state = adam_step(optimizer, state, gradients, rate)
+        for own, theirs in zip(state.weights, variables, strict=True):
             np.testing.assert_allclose(own, theirs.numpy(), rtol=2e-5, atol=2e-6 * rate * step)
 
 
@@ -198,7 +198,7 @@ def test_validation_of_a_conditional_vae_takes_the_labels():
         (np.arange(100), "got int64 .* from 0 to 99"),
         (np.zeros(100), "got float64"),
         (np.zeros((100, 10), int), "give digits, not one-hot rows"),
-        (["one"] * 100, "got <U3"),
+        (["one"] * 100, "labels: expected numbers, got an array of <U3"),
         (np.arange(100) % 10 - 1, "from -1 to 8"),
     ],
 )
@@ -214,8 +214,8 @@ def test_labels_for_a_vae_that_has_none():
 
 def test_an_epoch_is_traced_and_compiled_once(monkeypatch):
     traced = []
-    terms = training._terms
-    monkeypatch.setattr(training, "_terms", lambda *arguments: traced.append(1) or terms(*arguments))
+    terms = compiled.batch_terms
+    monkeypatch.setattr(compiled, "batch_terms", lambda *arguments: traced.append(1) or terms(*arguments))
     _, history = trained(CONFIG.replace(epochs=3), IMAGES)
     assert len(history) == 3
     assert len(traced) == 1
@@ -228,7 +228,7 @@ def test_images_become_a_tensor_whatever_their_alignment_and_keep_their_values(o
     x[:] = np.random.default_rng(0).random((7, 5))
     expected = x.copy()
     x.flags.writeable = False  # as a Dataset's arrays are
-    tensor = training.as_tensor(x)
+    tensor = compiled.compiler().tensor(x)
     memory[:] = 0  # what happens to the array afterwards does not reach the tensor
     np.testing.assert_array_equal(tensor, expected)
     assert tensor.dtype == tf.float32
@@ -356,16 +356,16 @@ def test_ctrl_c_keeps_the_last_finished_epoch(base, capsys):
 
 
 def test_ctrl_c_in_the_middle_of_an_epoch_goes_back_to_the_one_before(base, monkeypatch, capsys):
-    real, calls = training._assign, []
+    real, calls = training._Training._set, []
 
-    def interrupted(vae, weights):
-        calls.append(weights)
+    def interrupted(self, state):
+        calls.append(state)
         if len(calls) == 3:
-            vae.trainable_variables[0].assign(weights[0])  # some of the third epoch's weights are in place
+            self.vae.trainable_variables[0].assign(state.weights[0])  # some of the third epoch's weights are in place
             raise KeyboardInterrupt
-        real(vae, weights)
+        real(self, state)
 
-    monkeypatch.setattr(training, "_assign", interrupted)
+    monkeypatch.setattr(training._Training, "_set", interrupted)
     vae, history = trained(CONFIG.replace(epochs=4), IMAGES)
     assert {name: len(values) for name, values in vars(history).items() if values} == dict.fromkeys(
         ("loss", "reconstruction", "kl", "seconds"), 2
@@ -435,6 +435,6 @@ def test_black_and_white_images_of_any_type_are_the_same_images(kind):
 
 
 def test_another_backend_is_told_to_use_fit(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match=r"expected Keras on TensorFlow, got jax; use vae\.compile and vae\.fit"):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match=r"expected Keras on TensorFlow or JAX, got torch; use vae\.compile.* and vae\.fit"):
         train(build_vae(CONFIG), IMAGES)

@@ -86,7 +86,7 @@ def sample_gaussian(mu: Tensor, log_var: Tensor, *, seed: int | random.SeedGener
     Returns
     -------
     tensor
-        One sample for each row, (batch, latent_dim).
+        One sample for each row, (batch, latent_dim), of the floating dtype of `mu` and `log_var`.
 
     Raises
     ------
@@ -97,11 +97,13 @@ def sample_gaussian(mu: Tensor, log_var: Tensor, *, seed: int | random.SeedGener
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, section 2.4.
     """
-    mu, log_var = _checked(mu=mu, log_var=log_var)
     if not isinstance(seed, random.SeedGenerator):
         seed = check_seed(seed)
+    given = [_tensor("mu", mu), _tensor("log_var", log_var)]
+    mu, log_var = _checked(mu=given[0], log_var=given[1])
     eps = random.normal(ops.shape(mu), dtype=mu.dtype, seed=seed)  # (batch, latent_dim)
-    return mu + ops.exp(0.5 * log_var) * eps
+    # computed in float32 at least, returned as it came: in half precision exp loses what the mean holds
+    return ops.cast(mu + ops.exp(0.5 * log_var) * eps, backend.result_type(*(value.dtype for value in given), float))
 
 
 def _checked(**tensors: Tensor) -> list[Tensor]:

@@ -101,6 +101,8 @@ class VAE(keras.Model):
     """
 
     def __init__(self, config: TrainConfig, **kwargs: Any) -> None:
+        if not isinstance(config, TrainConfig):
+            raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(latent_dim=2)")
         super().__init__(**{"name": "vae", "dtype": "float32", **kwargs})
         self.config = config
         self.encoder = _encoder(config)
@@ -384,10 +386,7 @@ def build_vae(config: TrainConfig | None = None) -> VAE:
     ValueError
         If `config` is not a `TrainConfig`.
     """
-    config = TrainConfig() if config is None else config
-    if not isinstance(config, TrainConfig):
-        raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(latent_dim=2)")
-    return VAE(config)
+    return VAE(TrainConfig() if config is None else config)
 
 
 def with_label(vae: VAE, label: int) -> VAE:
@@ -417,12 +416,12 @@ def with_label(vae: VAE, label: int) -> VAE:
         raise ValueError(f"vae: expected a conditional VAE, got {vae.config}; train one with classes=10")
     label = check_integer("label", label, most=vae.config.classes - 1)
     plain = VAE(vae.config.replace(classes=0))
-    given = {variable.path: ops.convert_to_numpy(variable) for variable in _variables(vae)}
+    given = {variable.path: ops.convert_to_numpy(variable) for variable in network_variables(vae)}
     for part, inputs in (("encoder", vae.config.input_dim), ("decoder", vae.config.latent_dim)):
         kernel = given[f"{part}_0/kernel"]  # (inputs + classes, width)
         given[f"{part}_0/kernel"] = kernel[:inputs]
         given[f"{part}_0/bias"] = given[f"{part}_0/bias"] + kernel[inputs + label]
-    for variable in _variables(plain):
+    for variable in network_variables(plain):
         variable.assign(given[variable.path])
     plain.trained = vae.trained
     return plain
@@ -453,14 +452,25 @@ def check_vae(vae: Any, name: str = "vae", *, finite: bool = False) -> VAE:
     if not isinstance(vae, VAE):
         raise ValueError(f"{name}: expected a VAE, got {type(vae).__name__}; make one with build_vae(config)")
     if finite:
-        for variable in _variables(vae):
+        for variable in network_variables(vae):
             remedy = "training has diverged, train again with a lower learning rate"
             check_finite(f"{name}: weights {variable.path}", variable, remedy)
     return vae
 
 
-def _variables(vae: VAE) -> list[keras.Variable]:
-    """List the weights of encoder and decoder, whether they can be trained or not."""
+def network_variables(vae: VAE) -> list[Any]:
+    """List the weights of encoder and decoder, whether they are trainable or not.
+
+    Parameters
+    ----------
+    vae
+        The model.
+
+    Returns
+    -------
+    list of keras.Variable
+        Kernels and biases; not the state of the noise.
+    """
     return [*vae.encoder.variables, *vae.decoder.variables]
 
 

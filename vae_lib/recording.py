@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_codes, check_images
+from vae_lib.checks import as_array, check_codes, check_finite, check_images, check_number
 from vae_lib.config import TrainConfig
 from vae_lib.evaluation import elbo
-from vae_lib.model import build_vae
+from vae_lib.model import build_vae, check_vae
 from vae_lib.training import train
 
 _MOST_EPOCHS = 11  # that are kept of a long training
@@ -66,22 +66,27 @@ class TrainingRecorder(keras.callbacks.Callback):
 
     def __init__(self, x: ArrayLike, labels: ArrayLike, *, z: ArrayLike | None = None) -> None:
         super().__init__()
-        images = np.asarray(x)
-        if images.ndim != 2:
-            raise ValueError(f"x: expected shape (images, pixels), got {images.shape}; flatten images with x.reshape(len(x), -1)")
-        self.x = check_images(images, images.shape[1])
+        self.x = check_images(x, 0)
         _, self.labels = check_codes(np.zeros((len(self.x), 2)), labels)
-        self._given_z = None if z is None else np.asarray(z, dtype=np.float32)
-        if self._given_z is not None and (self._given_z.ndim != 2 or not len(self._given_z)):
+        self._given_z = None if z is None else as_array(z, "z").astype(np.float32)
+        if self._given_z is not None and (self._given_z.ndim != 2 or not self._given_z.size):
             raise ValueError(f"z: expected shape (points, latent_dim) with at least one point, got {self._given_z.shape}")
+        if self._given_z is not None:
+            check_finite("z", self._given_z, "give points of the latent space")
         self.snapshots: list[Snapshot] = []
         self._wanted: frozenset[int] = frozenset()
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Record the untrained model."""
+        """Record the model before training; refuse one that cannot be recorded before anything is trained."""
+        config = check_vae(self.model, "TrainingRecorder").config
+        if config.classes:
+            raise ValueError("TrainingRecorder: expected a VAE without labels, got a conditional one; it cannot be recorded")
+        if self.x.shape[1] != config.input_dim:
+            raise ValueError(f"TrainingRecorder: expected images of {config.input_dim} pixels, got {self.x.shape[1]}")
+        self.z_of(config.latent_dim)
         epochs = int(self.params.get("epochs") or 1)
         self._wanted = _epochs_to_keep(epochs)
-        self.snapshots = [self._look(self.model, 0.0, None)]
+        self.snapshots = [self._look(self.model, float(self.model._initial_epoch or 0), None)]  # not 0 from a backup
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Record the model after an epoch."""
@@ -112,11 +117,12 @@ class TrainingRecorder(keras.callbacks.Callback):
         """
         if not isinstance(config, TrainConfig):
             raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; give the one that was trained with")
+        if config.classes:
+            raise ValueError("config: expected one without classes, for a recorded VAE has no labels")
         if not self.snapshots:
             raise ValueError("replay_first_epoch: expected a record of a training, got none; call train with this callback first")
         for moment in moments:
-            if not 0 < moment < 1:
-                raise ValueError(f"moments: expected shares of the first epoch above 0 and below 1, got {moment!r}")
+            check_number("moments", moment, above=0, below=1, remedy="give shares of the first epoch")
         x = check_images(x, config.input_dim)
         self.snapshots = [snapshot for snapshot in self.snapshots if snapshot.epoch.is_integer()]  # not those of an earlier call
         per_epoch = -(-len(x) // config.batch_size)
@@ -166,7 +172,7 @@ class TrainingRecorder(keras.callbacks.Callback):
         mu, _ = vae.encoder(self.x)
         decoded = keras.ops.sigmoid(vae.decoder(self.z_of(vae.config.latent_dim)))
         test_loss = -float(elbo(vae, self.x, samples=1).elbo.mean())
-        return Snapshot(epoch, np.array(mu), np.array(decoded), loss, test_loss)
+        return Snapshot(epoch, keras.ops.convert_to_numpy(mu), keras.ops.convert_to_numpy(decoded), loss, test_loss)
 
 
 @contextlib.contextmanager
@@ -185,4 +191,9 @@ def _epochs_to_keep(epochs: int) -> frozenset[int]:
     """All of a short training; of a long one the first, the last, and others between them at growing distances."""
     if epochs <= _MOST_EPOCHS:
         return frozenset(range(1, epochs + 1))
-    return frozenset(round(float(epoch)) for epoch in np.geomspace(1, epochs, _MOST_EPOCHS))
+    distances = np.floor(np.diff(np.geomspace(1, epochs, _MOST_EPOCHS))).astype(int)
+    left = epochs - 1 - int(distances.sum())
+    none = np.flatnonzero(distances == 0)[::-1][:left]  # what rounding took is given back, so that distances still grow
+    distances[none] = 1
+    distances[len(distances) - (left - len(none)) :] += 1
+    return frozenset([1, *(1 + np.cumsum(distances)).tolist()])

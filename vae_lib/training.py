@@ -1,28 +1,37 @@
-"""train(): each epoch is one compiled function; progress bar, validation, History.
-
-The one module that knows its backend: TensorFlow compiles the whole epoch with XLA, so that Python is left out of the
-gradient steps. What is minimised comes from `objective`, the optimiser is Keras's Adam: plain `fit` reaches the same.
-"""
+"""train(): the loop over epochs: callbacks, progress bar, validation, History. The steps themselves are in `compiled`."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
 from vae_lib.checks import check_images, check_labels
+from vae_lib.compiled import State, compiled_steps, compiled_sums, compiler, frozen_variables
 from vae_lib.config import TrainConfig
-from vae_lib.model import VAE, kl_in_loss
-from vae_lib.objective import batch_loss, elbo_terms, kl_weight
+from vae_lib.model import VAE, check_vae
 
 _EVALUATION_BATCH = 1000
-_NARROW = 32  # columns
+# callbacks of Keras that have a method for batches and do not need it when they look at whole epochs
+_BY_EPOCH: dict[Any, Callable[[Any], bool]] = {
+    keras.callbacks.ModelCheckpoint: lambda callback: callback.save_freq == "epoch",
+    keras.callbacks.BackupAndRestore: lambda callback: callback.save_freq == "epoch",
+    keras.callbacks.TensorBoard: lambda callback: (
+        callback.update_freq == "epoch" and not callback.write_steps_per_second and not callback.profile_batch
+    ),
+}
+# settings of Adam that the compiled steps do not know
+_FOR_FIT_ALONE = (
+    "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "amsgrad", "gradient_accumulation_steps", "loss_scale_factor",
+)  # fmt: skip
 
 
 class TrainingError(RuntimeError):
@@ -75,20 +84,23 @@ def train(
     config: TrainConfig | None = None,
     validation: NDArray[np.float32] | None = None,
     validation_labels: Any = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = (),
     progress: bool = True,
 ) -> History:
     """Train a VAE with Adam on reconstruction + beta · KL.
 
     Ctrl-C stops it and keeps the weights of the last finished epoch, which is the last in the History. The same seed on the
-    same machine gives the same weights.
+    same machine gives the same weights. What was done is noted in `vae.trained`.
+
+    The optimiser is the model's own, `vae.optimizer`, which callbacks see and change as in Keras's `fit`: the Adam that the model
+    was compiled with, with its settings, or else a new one. It starts afresh, at the configuration's learning rate.
 
     Parameters
     ----------
     vae
-        From `build_vae`; trained in place.
+        From `build_vae`; trained in place. Layers whose `trainable` is False stay as they are.
     x
-        Training images, (images, input_dim), float32 in [0, 1].
+        Training images, (images, input_dim), in [0, 1].
     labels
         For a conditional VAE, and only for one: the label of each image, (images,), whole numbers from 0 to classes − 1.
     config
@@ -99,7 +111,8 @@ def train(
     validation_labels
         The labels of `validation`, for a conditional VAE.
     callbacks
-        Keras callbacks; `on_train_begin`, `on_epoch_begin`, `on_epoch_end` and `on_train_end` are called.
+        Keras callbacks, one or several, called as by `fit`. Where one needs to be called at each batch, batches are taken one by
+        one, which is slower.
     progress
         Whether to show a progress bar.
 
@@ -111,8 +124,9 @@ def train(
     Raises
     ------
     ValueError
-        If `vae` is no VAE, `x` or `validation` has the wrong form, `config` the wrong sizes, labels are missing, superfluous or
-        out of range, or Keras does not run on TensorFlow (then use `compile` and `fit`).
+        If `vae` is no VAE or has nothing to train, `x` or `validation` has the wrong form, `config` the wrong sizes, labels are
+        missing, superfluous or out of range, a callback is none, the model was compiled with an optimiser that only `fit` can
+        use, or Keras runs neither on TensorFlow nor on JAX (then use `compile` and `fit`).
     TrainingError
         If the loss or a weight is not a finite number any more; the weights are those of the last good epoch.
 
@@ -120,8 +134,7 @@ def train(
     ----------
     Kingma and Welling 2013, arXiv:1312.6114, algorithm 1; Kingma and Ba 2014, arXiv:1412.6980.
     """
-    if not isinstance(vae, VAE):
-        raise ValueError(f"vae: expected a VAE, got {type(vae).__name__}; make one with build_vae(config)")
+    check_vae(vae)
     config = vae.config if config is None else config
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config: expected a TrainConfig, got {type(config).__name__}; write TrainConfig(epochs=10)")
@@ -137,74 +150,261 @@ def train(
     if validation is not None:
         validation = check_images(validation, vae.config.input_dim, "validation")
         held_out = validation, check_labels(validation_labels, len(validation), config.classes, "validation_labels")
-    if keras.backend.backend() != "tensorflow":
+    elif validation_labels is not None:
+        raise ValueError("validation_labels: expected none without validation images; give validation as well")
+    called = _checked_callbacks(callbacks)
+    if not vae.trainable_variables:
+        raise ValueError("vae: expected weights to train, got none: every layer is frozen; set vae.trainable = True")
+    return _Training(vae, (x, labels), config, held_out, called, progress=progress).run()
+
+
+def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Return the callbacks as a list, or say which is none."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in given:
+        if not isinstance(callback, keras.callbacks.Callback):
+            got = f"the class {callback.__name__}" if isinstance(callback, type) else type(callback).__name__
+            raise ValueError(f"callbacks: expected Keras callbacks, got {got}; give a list such as [vae_lib.TrainingRecorder(x)]")
+    return given
+
+
+def _needs_batches(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback has to be called at each batch."""
+    methods = (callback.on_train_batch_begin, callback.on_train_batch_end, callback.on_batch_begin, callback.on_batch_end)
+    if all(getattr(method, "_is_default", False) for method in methods):  # so Keras marks those of its own base class
+        return False
+    for kind, by_epoch in _BY_EPOCH.items():
+        if isinstance(callback, kind) and type(callback).on_train_batch_end is kind.on_train_batch_end:
+            return not by_epoch(callback)
+    return True
+
+
+def _optimizer(vae: VAE, config: TrainConfig) -> keras.optimizers.Adam:
+    """Return the model's Adam, reset, at the configuration's learning rate; compile the model with one if it has none."""
+    if getattr(vae, "optimizer", None) is None:
+        vae.compile(keras.optimizers.Adam(config.learning_rate))
+    adam = vae.optimizer
+    settings = (
+        "weight_decay",
+        "clipnorm",
+        "clipvalue",
+        "global_clipnorm",
+        "amsgrad",
+        "gradient_accumulation_steps",
+        "loss_scale_factor",
+    )
+    if type(adam) is not keras.optimizers.Adam or any(getattr(adam, name, None) for name in settings):
+        extra = [f"{name}={getattr(adam, name)!r}" for name in settings if getattr(adam, name, None)]
+        got = type(adam).__name__ + (f" with {', '.join(extra)}" if extra else "")
         raise ValueError(
-            f"train: expected Keras on TensorFlow, got {keras.backend.backend()}; use vae.compile and vae.fit, "
-            f"which work with every backend"
+            f"vae.optimizer: expected keras.optimizers.Adam without {', '.join(_FOR_FIT_ALONE)}, got {got}; compile with "
+            f"keras.optimizers.Adam(), or train with vae.fit, which takes every optimiser"
         )
-    return _run(vae, (x, labels), config, held_out, callbacks, progress)
+    if not isinstance(getattr(adam, "_learning_rate", None), keras.Variable):
+        raise ValueError(
+            "vae.optimizer: expected a learning rate that is a number, got a schedule; use TrainConfig(learning_rate_end=…), the "
+            "callback keras.callbacks.LearningRateScheduler, or vae.fit"
+        )
+    built_for = [id(variable) for variable in adam._trainable_variables] if adam.built else None
+    if built_for is not None and built_for != [id(variable) for variable in vae.trainable_variables]:
+        vae.compile(keras.optimizers.Adam.from_config(adam.get_config()))  # other layers are frozen now
+        adam = vae.optimizer
+    adam.build(vae.trainable_variables)
+    for variable in adam.variables:
+        variable.assign(ops.zeros_like(variable))
+    adam.learning_rate = config.learning_rate
+    return adam
 
 
-def _run(
-    vae: VAE,
-    data: tuple[NDArray[np.float32], NDArray[np.int32]],
-    config: TrainConfig,
-    validation: tuple[NDArray[np.float32], NDArray[np.int32]] | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-    progress: bool,
-) -> History:
-    weights = [keras.ops.copy(variable) for variable in vae.trainable_variables]
-    moments: list[Any] = [keras.ops.zeros_like(weight) for weight in weights * 2]
-    step: Any = keras.ops.zeros((), "int32")
-    count = len(data[0])
-    epoch = _compiled_epoch(vae, config, count)
-    validate = None if validation is None else _compiled_validation(vae, config)
-    x, labels = as_tensor(data[0]), keras.ops.convert_to_tensor(data[1])
-    history = History()
-    finished = (0, weights)  # epochs in the history and the weights after them, in one name: Ctrl-C finds them of one mind
-    vae.stop_training = False
-    watch = keras.callbacks.CallbackList(list(callbacks), model=vae, epochs=config.epochs, verbose=0)
-    watch.on_train_begin()
-    try:
-        for number in range(config.epochs):
-            watch.on_epoch_begin(number)
-            start = time.perf_counter()
-            order = np.random.default_rng([config.seed, number]).permutation(count).astype(np.int32)
-            rate = np.float32(_learning_rate(config, number))
-            step, weights, moments, totals = epoch(x, labels, order, np.int32(config.seed), rate, step, weights, moments)
-            loss, reconstruction, kl = (float(total) / count for total in totals)
-            # the loss was taken before the epoch's last step, which may have spoilt the weights alone
-            if not (np.isfinite(loss) and all(bool(keras.ops.all(keras.ops.isfinite(weight))) for weight in weights)):
-                raise TrainingError(
-                    f"epoch {number + 1}: expected finite loss and weights, got the loss {loss}; the weights of epoch {number} "
-                    f"are kept. Lower the learning rate (now {rate:.3g}) and look at the data"
-                )
-            _assign(vae, weights)
-            logs = {"loss": loss, "reconstruction": reconstruction, "kl": kl}
-            if validate is not None and validation is not None:
-                logs |= validate(*validation, number)
-            for name, value in logs.items():
-                getattr(history, name).append(value)
-            history.seconds.append(time.perf_counter() - start)
-            finished = (number + 1, weights)
-            if progress:
-                _show_progress(history, config.epochs)
-            watch.on_epoch_end(number, logs)
-            if vae.stop_training:
+class _Training:
+    """One call of `train`: what is measured, and what has to be put back if it is interrupted."""
+
+    def __init__(
+        self,
+        vae: VAE,
+        data: tuple[NDArray[np.float32], NDArray[np.int32]],
+        config: TrainConfig,
+        validation: tuple[NDArray[np.float32], NDArray[np.int32]] | None,
+        callbacks: list[keras.callbacks.Callback],
+        *,
+        progress: bool,
+    ) -> None:
+        self.vae, self.config, self.validation, self.progress = vae, config, validation, progress
+        self.xla = compiler()
+        self.adam = _optimizer(vae, config)
+        self.count = len(data[0])
+        self.batch_size = min(config.batch_size, self.count)
+        batches = -(-self.count // self.batch_size)
+        self.warmup_steps = config.kl_warmup * batches
+        self.by_batch = any(_needs_batches(callback) for callback in callbacks)
+        self.steps: dict[int, Callable[..., tuple[State, Any]]] = {}  # for each number of images
+        self.sums = None if validation is None else compiled_sums(self.xla, vae, config)
+        self.x, self.labels = self.xla.tensor(data[0]), ops.convert_to_tensor(data[1])
+        self.history = History()
+        self.watch = keras.callbacks.CallbackList(
+            callbacks, model=vae, epochs=config.epochs, steps=batches, verbose=int(progress)
+        )
+        self.finished: tuple[int, State] = (0, self._state())  # entries of the history, and the state after them
+
+    def run(self) -> History:
+        """Train, and note in the model what was done."""
+        vae, config = self.vae, self.config
+        vae.stop_training = False
+        vae._initial_epoch = None  # where BackupAndRestore says to go on
+        self.watch.on_train_begin()
+        first = vae._initial_epoch or 0
+        self.finished = (0, self._state())
+        what = {"by": "train", "config": asdict(config), "images": self.count, "epochs": first}
+        entry: dict[str, Any] = json.loads(json.dumps(what))  # as it comes back from a file
+        earlier = [other for other in vae.trained if not (first and other == entry)]  # a backup holds what is gone on with
+        logs: dict[str, float] = {}
+        interrupted = False
+        try:
+            for number in range(first, config.epochs):
+                logs = self._epoch(number)
+                vae.trained = [*earlier, {**entry, "epochs": number + 1}]
+                self.watch.on_epoch_end(number, logs)
+                state = self._state()
+                if _is_finite(state.weights):  # callbacks may have set weights
+                    self.finished = (len(self.history), state)
+                if vae.stop_training:
+                    break
+            if len(self.history):
+                self.adam.finalize_variable_values(vae.trainable_variables)  # a moving average takes the place of the weights
+        except KeyboardInterrupt:
+            interrupted = True
+            self._put_back()
+            done = first + len(self.history)
+            print(f"\nInterrupted: the weights of epoch {done} of {config.epochs} are kept.", file=sys.stderr)
+        except BaseException:
+            self._put_back()
+            raise
+        finally:
+            done = first + len(self.history)
+            vae.trained = [*earlier, {**entry, "epochs": done}] if done else earlier
+            vae._initial_epoch = None
+        if interrupted:  # a backup is for the next call, and at the end of a training it would be deleted
+            backup = keras.callbacks.BackupAndRestore
+            self.watch.callbacks = [callback for callback in self.watch.callbacks if not isinstance(callback, backup)]
+        self.watch.on_train_end(logs or None)
+        return self.history
+
+    def _epoch(self, number: int) -> dict[str, float]:
+        """Train one epoch and measure it; the history and the state to go back to are the model's afterwards."""
+        self._lower_learning_rate(number)
+        self.watch.on_epoch_begin(number)
+        start = time.perf_counter()
+        order = np.random.default_rng([self.config.seed, number]).permutation(self.count).astype(np.int32)
+        logs = self._batches(order, number) if self.by_batch else self._take(order, number)
+        logs |= self._validate(number)
+        state = self._state()
+        for name, value in logs.items():
+            getattr(self.history, name).append(value)
+        self.history.seconds.append(time.perf_counter() - start)
+        self.finished = (len(self.history), state)  # in one name: an interruption finds both or none
+        if self.progress:
+            _show_progress(self.history, number + 1, self.config.epochs)
+        return logs
+
+    def _take(self, order: NDArray[np.int32], number: int) -> dict[str, float]:
+        """Take the gradient steps for these images, in this order; the model's weights and optimiser move with them."""
+        if len(order) not in self.steps:
+            self.steps[len(order)] = compiled_steps(self.xla, self.vae, self.config, len(order), self.warmup_steps, self.adam)
+        rate = np.float32(ops.convert_to_numpy(self.adam.learning_rate))
+        frozen = _values(frozen_variables(self.vae))
+        seed = np.int32(self.config.seed)
+        state, sums = self.steps[len(order)](self.x, self.labels, order, seed, rate, self._state(), frozen)
+        loss, reconstruction, kl = (float(total) / len(order) for total in ops.convert_to_numpy(sums))
+        # the loss was taken before the last step, which may have spoilt the weights alone
+        if not (np.isfinite(loss) and _is_finite(state.weights)):
+            raise TrainingError(
+                f"epoch {number + 1}: expected finite loss and weights, got the loss {loss}; the weights of epoch {number} "
+                f"are kept. Lower the learning rate (now {rate:.3g}) and look at the data"
+            )
+        self._set(state)
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+
+    def _batches(self, order: NDArray[np.int32], number: int) -> dict[str, float]:
+        """Take the steps of an epoch one by one, for callbacks that look at batches; return the means so far, as `fit` does."""
+        totals: dict[str, float] = dict.fromkeys(("loss", "reconstruction", "kl"), 0.0)
+        logs: dict[str, float] = {}
+        for i, start in enumerate(range(0, len(order), self.batch_size)):
+            self.watch.on_train_batch_begin(i)
+            rows = order[start : start + self.batch_size]
+            for name, value in self._take(rows, number).items():
+                totals[name] += value * len(rows)
+            logs = {name: total / (start + len(rows)) for name, total in totals.items()}
+            self.watch.on_train_batch_end(i, logs)
+            if self.vae.stop_training:
                 break
-    except KeyboardInterrupt:
-        count, weights = finished
-        _assign(vae, weights)
-        for values in vars(history).values():
+        return logs
+
+    def _validate(self, number: int) -> dict[str, float]:
+        """Measure the loss on the validation images with the weights that callbacks want to be measured."""
+        if self.validation is None or self.sums is None:
+            return {}
+        noise = np.random.default_rng([self.config.seed, number, 1])
+        x, labels = self.validation
+        totals = np.zeros(2)
+        self.watch.on_test_begin()
+        values = _values([*self.vae.trainable_variables, *frozen_variables(self.vae)])
+        logs: dict[str, float] = {}
+        for i, start in enumerate(range(0, len(x), _EVALUATION_BATCH)):
+            batch, digits = x[start : start + _EVALUATION_BATCH], labels[start : start + _EVALUATION_BATCH]
+            self.watch.on_test_batch_begin(i)
+            eps = noise.standard_normal((len(batch), self.config.latent_dim), dtype=np.float32)
+            totals += ops.convert_to_numpy(self.sums(values, batch, digits, eps))
+            reconstruction, kl = (float(total) for total in totals / (start + len(batch)))
+            logs = {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
+            self.watch.on_test_batch_end(i, logs)
+        self.watch.on_test_end(logs)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def _lower_learning_rate(self, number: int) -> None:
+        """Set the step size of an epoch, counted from 0, where the configuration changes it from epoch to epoch."""
+        if self.config.learning_rate_end is None or number == 0:
+            return
+        now = np.float32(ops.convert_to_numpy(self.adam.learning_rate))
+        before, wanted = np.float32(_learning_rate(self.config, number - 1)), _learning_rate(self.config, number)
+        # by the same factor also where a callback has changed it
+        self.adam.learning_rate = wanted if now == before else float(now) * wanted / float(before)
+
+    def _state(self) -> State:
+        """Copy what training changes out of the model and its optimiser."""
+        adam = self.adam
+        averages = adam._model_variables_moving_average if adam.use_ema else []
+        step = ops.cast(adam.iterations, "int32")
+        lists = self.vae.trainable_variables, [*adam._momentums, *adam._velocities], averages
+        return State(step, *([ops.copy(variable) for variable in variables] for variables in lists))
+
+    def _set(self, state: State) -> None:
+        """Give the model and its optimiser the values of a state."""
+        adam = self.adam
+        averages = adam._model_variables_moving_average if adam.use_ema else []
+        adam.iterations.assign(state.step)
+        lists = self.vae.trainable_variables, [*adam._momentums, *adam._velocities], averages
+        for variables, values in zip(lists, state[1:], strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def _put_back(self) -> None:
+        """Return to the end of the last finished epoch."""
+        count, state = self.finished
+        self._set(state)
+        for values in vars(self.history).values():
             del values[count:]
-        print(f"\nInterrupted: the weights of epoch {len(history)} of {config.epochs} are kept.", file=sys.stderr)
-    watch.on_train_end()
-    return history
 
 
-def _show_progress(history: History, epochs: int) -> None:
+def _is_finite(tensors: Sequence[Any]) -> bool:
+    return all(bool(ops.all(ops.isfinite(tensor))) for tensor in tensors)
+
+
+def _show_progress(history: History, done: int, epochs: int) -> None:
     """Redraw one line on standard error: a bar, the loss, and the time that is left."""
-    done = len(history)
     bar = "█" * round(20 * done / epochs)
     left = (epochs - done) * history.seconds[-1]
     validation = f", validation {history.val_loss[-1]:.2f}" if history.val_loss else ""
@@ -212,37 +412,8 @@ def _show_progress(history: History, epochs: int) -> None:
     print(line, end="\n" if done == epochs else "", file=sys.stderr, flush=True)
 
 
-def as_tensor(x: NDArray[np.float32]) -> Any:
-    """Copy images into a tensor once; TensorFlow's own conversion holds a second copy for a while.
-
-    TensorFlow works on memory that begins at a multiple of 64 bytes, which NumPy's seldom does.
-
-    Parameters
-    ----------
-    x
-        Images, float32.
-
-    Returns
-    -------
-    tensor
-        The same numbers; later changes of `x` do not reach it.
-    """
-    import tensorflow as tf
-
-    room = np.empty(x.nbytes + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    aligned = room[start : start + x.nbytes].view(np.float32).reshape(x.shape)
-    aligned[:] = x
-    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
-
-
 def _values(variables: Sequence[Any]) -> list[Any]:
     return [variable.value for variable in variables]
-
-
-def _assign(vae: VAE, weights: list[Any]) -> None:
-    for variable, value in zip(vae.trainable_variables, weights, strict=True):
-        variable.assign(value)
 
 
 def _learning_rate(config: TrainConfig, number: int) -> float:
@@ -250,98 +421,3 @@ def _learning_rate(config: TrainConfig, number: int) -> float:
     if config.learning_rate_end is None or config.epochs == 1:
         return config.learning_rate
     return float(config.learning_rate * (config.learning_rate_end / config.learning_rate) ** (number / (config.epochs - 1)))
-
-
-def _compiled_epoch(vae: VAE, config: TrainConfig, images: int) -> Callable[..., Any]:
-    """One function for all steps of an epoch: (x, labels, order, seed, rate, step, weights, moments) → (step, …, sums)."""
-    import tensorflow as tf
-
-    batch_size = min(config.batch_size, images)
-    full_batches, rest = divmod(images, batch_size)
-    narrow = [len(variable.shape) == 2 and variable.shape[1] <= _NARROW for variable in vae.trainable_variables]
-
-    def turn(tensors: list[Any]) -> list[Any]:
-        """Transpose narrow kernels, there or back: XLA takes a tenth of the time for a gradient (2, 512) as for (512, 2)."""
-        turned = narrow * (len(tensors) // len(narrow))
-        return [tf.transpose(tensor) if swap else tensor for tensor, swap in zip(tensors, turned, strict=True)]
-
-    warmup_steps = config.kl_warmup * (full_batches + (rest > 0))
-
-    def update(data: tuple[Any, Any], rows: Any, seed: Any, rate: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        step, weights, moments, sums = state
-        x, y = tf.gather(data[0], rows), tf.gather(data[1], rows) if config.classes else None
-        if config.binarize == "dynamic":  # the seeds of the noise end in step, these in −1 − step
-            x = tf.cast(tf.random.stateless_uniform(x.shape, tf.stack([seed, -1 - step])) < x, x.dtype)
-        eps = tf.random.stateless_normal((x.shape[0], config.latent_dim), tf.stack([seed, step]))
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            terms, kl = _terms(vae, config, turn(weights), x, y, eps)
-            loss = batch_loss(terms, kl_weight(config.beta, step, warmup_steps), kl=kl)
-        gradients = tape.gradient(loss, weights)
-        weights, moments = _adam(step + 1, weights, gradients, moments, rate)
-        reconstruction, divergence = tf.reduce_sum(terms.reconstruction), tf.reduce_sum(terms.kl)
-        loss = reconstruction + config.beta * divergence
-        return step + 1, weights, moments, sums + tf.stack([loss, reconstruction, divergence])
-
-    @tf.function(jit_compile=True, autograph=False)
-    def epoch(
-        x: Any, labels: Any, order: Any, seed: Any, rate: Any, step: Any, weights: list[Any], moments: list[Any]
-    ) -> tuple[Any, ...]:
-        def body(i: Any, *state: Any) -> tuple[Any, ...]:
-            rows = tf.slice(order, [i * batch_size], [batch_size])
-            return i + 1, *update((x, labels), rows, seed, rate, state)
-
-        start = (tf.constant(0), step, turn(weights), turn(moments), tf.zeros(3))
-        _, *state = tf.while_loop(lambda i, *_: i < full_batches, body, start, maximum_iterations=full_batches)
-        if rest:  # the last, shorter batch
-            state = update((x, labels), order[-rest:], seed, rate, tuple(state))
-        step, weights, moments, sums = state
-        return step, turn(weights), turn(moments), sums
-
-    compiled: Callable[..., Any] = epoch
-    return compiled
-
-
-def _adam(step: Any, weights: list[Any], gradients: list[Any], moments: list[Any], rate: Any) -> tuple[list[Any], list[Any]]:
-    """One step of Adam as Keras takes it, without state of its own (Kingma and Ba 2014, section 2, the faster order)."""
-    import tensorflow as tf
-
-    decay, decay_square, epsilon = 0.9, 0.999, 1e-7
-    time_step = tf.cast(step, tf.float32)
-    alpha = rate * tf.sqrt(1 - decay_square**time_step) / (1 - decay**time_step)
-    means, squares = moments[: len(weights)], moments[len(weights) :]
-    means = [m + (g - m) * (1 - decay) for m, g in zip(means, gradients, strict=True)]
-    squares = [v + (g * g - v) * (1 - decay_square) for v, g in zip(squares, gradients, strict=True)]
-    weights = [w - alpha * m / (tf.sqrt(v) + epsilon) for w, m, v in zip(weights, means, squares, strict=True)]
-    return weights, means + squares
-
-
-def _compiled_validation(vae: VAE, config: TrainConfig) -> Callable[..., dict[str, float]]:
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True, reduce_retracing=True)
-    def sums(x: Any, labels: Any, eps: Any) -> Any:
-        terms, _ = _terms(vae, config, _values(vae.trainable_variables), x, labels, eps)
-        return tf.stack([tf.reduce_sum(terms.reconstruction), tf.reduce_sum(terms.kl)])
-
-    def validate(x: NDArray[np.float32], labels: NDArray[np.int32], number: int) -> dict[str, float]:
-        noise = np.random.default_rng([config.seed, number, 1])
-        totals = np.zeros(2)
-        for start in range(0, len(x), _EVALUATION_BATCH):
-            batch = x[start : start + _EVALUATION_BATCH]
-            eps = noise.standard_normal((len(batch), config.latent_dim), dtype=np.float32)
-            totals += sums(batch, labels[start : start + _EVALUATION_BATCH], eps).numpy()
-        reconstruction, kl = (float(total) for total in totals / len(x))
-        return {"val_loss": reconstruction + config.beta * kl, "val_reconstruction": reconstruction, "val_kl": kl}
-
-    return validate
-
-
-def _terms(vae: VAE, config: TrainConfig, weights: list[Any], x: Any, labels: Any, eps: Any) -> tuple[Any, Any]:
-    """ELBO terms of a batch for given weights and given noise, and what the loss takes in the place of the mean KL."""
-    with keras.StatelessScope(state_mapping=list(zip(vae.trainable_variables, weights, strict=True))):
-        y = [keras.ops.one_hot(labels, config.classes)] if config.classes else []
-        mu, log_var = vae.encoder([x, *y] if y else x)
-        z = mu + keras.ops.exp(0.5 * log_var) * eps
-        terms = elbo_terms(x, vae.decoder([z, *y] if y else z), mu, log_var)
-        return terms, kl_in_loss(config, mu, log_var)
