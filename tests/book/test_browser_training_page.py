@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Watched, widget_state
-from playwright.sync_api import Browser, Page
+import shown
+from conftest import AS_PICTURE, Watched, at_rest, until, widget_state
+from playwright.sync_api import Browser, Page, Worker, expect
 from scipy.special import xlogy
 
-CHAPTER = "book/mnist-results.html"
-AS_PICTURE = "canvas => canvas.toDataURL()"
+CHAPTER = shown.page_with("BrowserTraining")
+READOUT = ".vae-browser-training .vae-readout"
 # counts what the page sees: painted pictures, workers that were started and ended, and tasks of the main thread above 50 ms
 COUNTERS = """
 window.seen = { pictures: 0, started: 0, ended: 0, long: [] };
@@ -58,9 +59,7 @@ def page(shared: Page) -> Page:
     move(shared, 1, "Home")
     move(shared, 1, *["ArrowRight"] * 20)
     press(shared, "reset")
-    shared.wait_for_function(
-        "() => document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')"
-    )
+    ready(shared)
     return shared
 
 
@@ -76,9 +75,7 @@ def mean_image(html: Path) -> float:
 
 
 def ready(page: Page) -> None:
-    page.wait_for_function(
-        "() => document.querySelector('.vae-browser-training .vae-readout')?.innerText.includes('Before training')"
-    )
+    expect(page.locator(READOUT)).to_contain_text("Before training")
 
 
 def press(page: Page, name: str) -> None:
@@ -97,7 +94,7 @@ def move(page: Page, slider: int, *keys: str) -> None:
 
 
 def said(page: Page) -> str:
-    return page.locator(".vae-browser-training .vae-readout").inner_text()
+    return page.locator(READOUT).inner_text()
 
 
 def steps(page: Page) -> int:
@@ -112,8 +109,19 @@ def wait_for_steps(page: Page, least: int) -> None:
           return Number((text.match(/([\d,]+) gradient step/) ?? [0, "0"])[1].replaceAll(",", "")) >= least;
         }""",
         arg=least,
-        timeout=120_000,
     )
+
+
+def training_of(page: Page) -> Worker:
+    """The worker that trains on the page."""
+    (worker,) = (one for one in page.workers if one.evaluate("typeof training !== 'undefined'"))
+    return worker
+
+
+def trained(worker: Worker) -> tuple[bool, int]:
+    """Whether a worker trains, and how many steps it has made: what it knows, and the page only hears of."""
+    running, count = worker.evaluate("[running, training.net.steps]")
+    return running, count
 
 
 def loss(page: Page) -> float:
@@ -129,9 +137,10 @@ def sigma(page: Page) -> float:
 
 
 def test_it_waits_for_the_reader(page: Page) -> None:
-    page.wait_for_timeout(400)
+    at_rest(page)
     assert steps(page) == 0
-    assert page.locator(".vae-browser-training .vae-start").inner_text() == "Start"
+    assert trained(training_of(page)) == (False, 0)
+    expect(page.locator(".vae-browser-training .vae-start")).to_have_text("Start")
     assert page.locator(".vae-browser-training canvas").get_attribute("role") == "img"
     for control in page.locator(".vae-browser-training button, .vae-browser-training input").all():
         box = control.bounding_box()
@@ -184,24 +193,24 @@ def test_the_loss_falls_below_the_mean_image_and_the_page_stays_responsive(
     assert canvas.evaluate(AS_PICTURE) != before
     assert loss(page) < mean_image
     # what is read aloud comes every eight seconds
-    page.wait_for_function("() => document.querySelector('.vae-unseen[role=status]').innerText.includes('nats per image')")
+    expect(page.locator(".vae-browser-training .vae-unseen[role=status]")).to_contain_text("nats per image")
 
 
 def test_it_pauses_steps_and_goes_on(page: Page) -> None:
     press(page, "start")
     wait_for_steps(page, 5)
-    assert page.locator(".vae-browser-training .vae-step").is_disabled()
+    expect(page.locator(".vae-browser-training .vae-step")).to_be_disabled()
     press(page, "start")
-    page.wait_for_timeout(400)  # a picture that was under way
-    stopped = steps(page)
-    page.wait_for_timeout(400)
-    assert steps(page) == stopped
+    worker = training_of(page)
+    until(page, lambda: not trained(worker)[0], "the worker hears of the pause")
+    stopped = trained(worker)[1]
+    until(page, lambda: steps(page) == stopped, "the page shows what was learned last")
     step = page.locator(".vae-browser-training .vae-step")
     step.focus()
     page.keyboard.press("Enter")
     wait_for_steps(page, stopped + 1)
-    assert steps(page) == stopped + 1
-    assert page.locator(".vae-browser-training .vae-start").inner_text() == "Go on"
+    assert (steps(page), trained(worker)) == (stopped + 1, (False, stopped + 1))  # nothing was learned in between
+    expect(page.locator(".vae-browser-training .vae-start")).to_have_text("Go on")
     press(page, "start")
     wait_for_steps(page, stopped + 3)
 
@@ -210,9 +219,7 @@ def test_a_reset_repeats_the_same_steps_and_a_new_seed_does_not(page: Page) -> N
     texts = []
     for button in ("reset", "reset", "seed"):
         press(page, button)
-        page.wait_for_function(
-            "() => document.querySelector('.vae-browser-training .vae-readout').innerText.includes('Before training')"
-        )
+        ready(page)
         for count in range(1, 4):
             press(page, "step")
             wait_for_steps(page, count)
@@ -232,9 +239,8 @@ def test_without_noise_every_cloud_becomes_as_wide_as_the_prior(page: Page) -> N
     quiet = loss(page)
     page.locator(".vae-noise").set_checked(False)
     page.locator(".vae-noise").set_checked(True)  # nobody could tell one image from another now
-    page.wait_for_function("() => !document.querySelector('.vae-browser-training .vae-readout').innerText.includes('no bound')")
-    page.wait_for_timeout(50)
-    assert loss(page) > quiet
+    expect(page.locator(READOUT)).not_to_contain_text("no bound")
+    until(page, lambda: loss(page) > quiet, "the noise raises the loss")
 
 
 def test_beta_takes_effect_while_it_runs(page: Page) -> None:
@@ -242,7 +248,7 @@ def test_beta_takes_effect_while_it_runs(page: Page) -> None:
     wait_for_steps(page, 150)
     narrow = sigma(page)
     move(page, 1, "End")  # beta 10
-    assert "with β 10.00" in (page.wait_for_timeout(200) or said(page))
+    expect(page.locator(READOUT)).to_contain_text("with β 10.00")
     wait_for_steps(page, steps(page) + 300)
     assert sigma(page) > 1.5 * narrow
     move(page, 1, "Home")  # beta 0
@@ -294,10 +300,9 @@ def test_where_workers_are_forbidden_a_message_stands_in_its_place(chromium: Bro
     page = chromium.new_page()
     with_policy(page, site, POLICY.replace("worker-src blob:", "worker-src 'none'"))
     message = page.locator(".vae-browser-training [role=alert]")
-    message.wait_for(timeout=60_000)
-    assert "Nothing can be trained here: it takes a web worker" in message.inner_text()
+    expect(message).to_contain_text("Nothing can be trained here: it takes a web worker")
     for button in page.locator(".vae-browser-training button").all():
-        assert button.is_disabled()
+        expect(button).to_be_disabled()
     page.close()
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import lab
 import nbformat
 import pytest
-from conftest import ROOT  # it also makes tools/ importable
+from conftest import LIMIT_S, ROOT, frames, until  # it also makes tools/ importable
 from playwright.sync_api import Browser, Locator, Page
 
 AGAIN = 20
-RUNNING_S = 240  # for the whole chapter, on a busy machine
 READ = "print('z is', [round(value, 4) for value in explorer.z])"
 MAKE = "vae_lib.LatentExplorer(vae, images=images[:100], labels=labels[:100])"
 
@@ -82,8 +81,7 @@ def ran(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         context.add_init_script(COUNTING)
         page = context.new_page()
         page.goto(address)
-        page.set_default_timeout(1000 * RUNNING_S)
-        lab.run_all(page, RUNNING_S)
+        lab.run_all(page, LIMIT_S)
         yield page
         context.close()
 
@@ -110,20 +108,26 @@ def explorer_cell(page: Page) -> Locator:
 
 
 def counts(page: Page) -> dict[str, int]:
-    """What is alive after the garbage has been collected."""
+    """What is alive once the garbage has been collected, and collecting it again changes nothing."""
     session = page.context.new_cdp_session(page)
-    for _ in range(2):
+    found: list[dict[str, int]] = [{}]
+
+    def the_same_again() -> bool:
         session.send("HeapProfiler.collectGarbage")
-        page.wait_for_timeout(100)
+        frames(page)
+        found.append(page.evaluate("window.counted()"))
+        return found[-1] == found[-2]
+
+    until(page, the_same_again, "what is alive stays the same")
     session.detach()
-    found: dict[str, int] = page.evaluate("window.counted()")
-    return found
+    return found[-1]
 
 
 def test_the_whole_chapter_runs_without_an_error(ran: Page) -> None:
     assert ran.locator(".jp-Notebook .jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count() == 0
     assert ran.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']").count() == 0
     prompts = [prompt.inner_text() for prompt in ran.locator(".jp-CodeCell .jp-InputPrompt").all()]
+    assert prompts
     assert all(prompt.strip("[]:").isdigit() for prompt in prompts)
 
 
@@ -136,13 +140,17 @@ def test_a_moved_slider_is_read_in_python(ran: Page) -> None:
         ran.keyboard.press("ArrowRight")
     handles.nth(1).focus()
     ran.keyboard.press("ArrowLeft")
-    ran.wait_for_timeout(500)
-    run(ran, read)
-    after = read.locator(".jp-OutputArea-output").inner_text()
-    assert after != read_before
-    told = json.loads(after.removeprefix("z is "))
+    frames(ran)
     caption = explorer_cell(ran).get_by_text("Decoded at z = ").inner_text().replace("−", "-")
-    assert [f"{value:.2f}" for value in told] == caption.split("(")[1].rstrip(")").split(", ")
+    shown = caption.split("(")[1].rstrip(")").split(", ")
+
+    def told() -> list[str]:
+        run(ran, read)
+        after = read.locator(".jp-OutputArea-output").inner_text()
+        return [f"{value:.2f}" for value in json.loads(after.removeprefix("z is "))]
+
+    until(ran, lambda: told() == shown, f"the kernel hears that z is {shown}")
+    assert read.locator(".jp-OutputArea-output").inner_text() != read_before
 
 
 def test_run_again_20_times_the_explorer_leaves_nothing_behind(ran: Page) -> None:
@@ -159,11 +167,14 @@ def test_run_again_20_times_the_explorer_leaves_nothing_behind(ran: Page) -> Non
     first = counts(ran)
     for _ in range(AGAIN):
         again()
-    last = counts(ran)
+    same = ("workers", "observers", "listeners", "shown")
+    last: dict[str, int] = {}
+
+    def as_before() -> bool:  # what was shown last goes some time after the next has come
+        last.update(counts(ran))
+        return all(last[name] == first[name] for name in same) and last["canvases"] <= first["canvases"] + 3
+
+    until(ran, as_before, f"after {AGAIN} runs more nothing is left but {first}")  # of canvases, far fewer than one for each run
     print("after two runs:", first, f"after {AGAIN} more:", last)
     assert first["shown"] > 0
     assert last["made"] >= first["made"] + AGAIN  # canvases were made, and counted
-    assert {name: last[name] for name in ("workers", "observers", "listeners", "shown")} == {
-        name: first[name] for name in ("workers", "observers", "listeners", "shown")
-    }
-    assert last["canvases"] <= first["canvases"] + 3  # far fewer than one for each run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -10,31 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import browser as browser_tool
+import nbformat
 import notebooks
 import numpy as np
 import pytest
-from conftest import HTML, ROOT, Watched, violations, widget_state
-from playwright.sync_api import Browser, Locator, Page, Playwright, Route
+import shown
+from conftest import AS_PICTURE, HTML, ROOT, Watched, at_rest, frames, other_picture, until, violations, widget_state
+from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 import vae_lib
 
 CHAPTERS = ["book/index", *re.findall(r"- file: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))]
 PAGES = ["search.html", "genindex.html"] + [f"{name}.html" for name in CHAPTERS]
-WITH_EXPLORER = ["book/index.html", "book/latent-explorer.html"]
-# by the sources, so that a page whose widget got lost in the build is missed here
-WIDGETS = "LatentExplorer(", "ElboBalance(", "KLGaussians(", "HeldNoise(", "TrainingScrubber(", "BrowserTraining("
-WIDGETS += "PosteriorGap(", "BetaScrubber(", "HoleWalk(", "ConditionalExplorer("
-WITH_WIDGETS = [
-    f"book/{path.stem}.html"
-    for path in sorted((ROOT / "book").glob("*.md"))
-    if "\nkernelspec:" in (text := path.read_text(encoding="utf-8")) and any(f"vae_lib.{name}" in text for name in WIDGETS)
-]
 WIDTHS = [390, 1280]
 MOST_SHIFT = 0.05
 MOST_BYTES, MOST_BYTES_WITH_WIDGETS = 600_000, 2_000_000
 
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-AS_PICTURE = "canvas => canvas.toDataURL()"
 AS_PIXELS = "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"
 RAW_TEX = r"""() => {
   const copy = document.querySelector("article")?.cloneNode(true);
@@ -83,7 +75,7 @@ def assert_clean(watched: Watched) -> None:
 def layout_faults(page: Page, name: str) -> list[str]:
     """Return what does not fit, or moved while it came, or would where the room kept for a widget is not what it takes."""
     width, room = page.evaluate("document.documentElement.scrollWidth"), (page.viewport_size or {})["width"]
-    shift = page.evaluate("seen.shift")
+    shift = page.evaluate("shifted()")
     faults = [f"it scrolls sideways: {width} pixels wide on a screen of {room}"] if width > room else []
     faults += [f"a cell is cut: {text}" for text in page.evaluate(CUT_CELLS)]
     near = 2 if name == "book/index.html" else 20  # there, the widget is on the first screen
@@ -143,30 +135,28 @@ def weight_faults(page: Page, name: str) -> list[str]:
     return [f"{total} bytes: {sorted(parts, key=lambda part: -part[1])[:5]}"] if total > limit else []
 
 
-def pictures(box: Locator) -> str:
-    """Return what all canvases of a widget show."""
-    found: str = box.evaluate("box => [...box.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join()")
-    return found
+PICTURES = "box => [...box.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL()).join()"  # all that a widget shows
 
 
-def move_every_slider(page: Page) -> None:
-    """Focus each slider, press an arrow key, and see the picture and the accessible value change."""
+def move_every_slider(page: Page, name: str) -> None:
+    """Focus each slider of each widget, press an arrow key, and see the picture and the accessible value change."""
     boxes = page.locator(".vae-widget-box")
-    assert boxes.count() > 0
+    assert boxes.count() >= len(shown.BY_PAGE[name]), f"{name} should show {shown.BY_PAGE[name]}"
     for box in boxes.all():
         assert box.locator(".vae-widget-error").count() == 0
         handles = box.locator(".noUi-handle")
         assert handles.count() > 0
         for handle in handles.all():
-            before, value = pictures(box), handle.get_attribute("aria-valuenow")
+            at_rest(page)
+            before, value = box.evaluate(PICTURES), handle.get_attribute("aria-valuenow") or ""
             handle.focus()
             for _ in range(8):
                 page.keyboard.press("ArrowRight")
-            page.evaluate(TWO_FRAMES)
-            name = handle.get_attribute("aria-label") or ""
-            assert len(name) > 5, "a slider without a name"
-            assert pictures(box) != before, f"the slider {name} left the picture as it was"
-            assert handle.get_attribute("aria-valuenow") != value
+            spoken = handle.get_attribute("aria-label") or ""
+            assert len(spoken) > 5, "a slider without a name"
+            expect(handle).not_to_have_attribute("aria-valuenow", value)
+            at_rest(page)
+            assert box.evaluate(PICTURES) != before, f"the slider {spoken} left the picture as it was"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -185,8 +175,8 @@ def test_every_page_is_clean_accessible_and_light(watched: Watched, site: str, n
         page.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
         page.wait_for_function("() => !document.getAnimations().some((animation) => animation.playState === 'running')")
         faults += [f"{scheme}: {violation}" for violation in violations(page)]
-    if name in WITH_WIDGETS:
-        move_every_slider(page)
+    if name in shown.PAGES:
+        move_every_slider(page, name)
     assert faults == []
     assert_clean(watched)
 
@@ -200,15 +190,18 @@ def test_nothing_moves_as_the_first_pages_widget_comes(chromium: Browser, site: 
     held: list[Route] = []
     page.route("**/vendor/widgets.css", lambda route: held.append(route))
     page.goto(f"{site}/book/index.html")
-    while not held:
-        page.wait_for_timeout(100)
-    page.evaluate("seen.shift = 0")
-    page.wait_for_timeout(1500)  # for the widget to come without its style, if it does
+    until(page, lambda: held, "the widgets' style sheet is asked for")
+    page.evaluate("shifted(), seen.shift = 0")
+    page.wait_for_function("() => globalThis.vaeWidgetState")  # what comes last before the script that draws the widget
+    frames(page)
+    drawing = page.locator("script[src*='vendor/widgets.js']")
+    assert drawing.count() == 0, "the widget does not wait for its style sheet"
     held[0].continue_()
-    page.locator(".vae-widget canvas").wait_for(timeout=30_000)
+    page.locator(".vae-widget canvas").wait_for()
     page.locator(".noUi-handle").wait_for()
-    page.wait_for_timeout(500)
-    assert page.evaluate("seen.shift") < 0.001
+    at_rest(page)
+    assert page.evaluate("shifted()") < 0.001
+    assert drawing.count() == 1
     assert watched.troubles == []
     context.close()
 
@@ -237,15 +230,52 @@ def test_the_books_address_leads_to_its_first_page(chromium: Browser, site: str)
     context.close()
 
 
-def test_the_widgets_are_where_they_are_expected() -> None:
-    assert {*WITH_EXPLORER, "book/derivation.html", "book/mnist-results.html"} <= set(WITH_WIDGETS)
+def test_every_widget_of_the_library_is_on_a_page() -> None:
+    assert set(shown.WIDGETS) == set().union(*shown.BY_PAGE.values())
+    assert {one.__module__ for one in shown.CANVASES} == {one.__module__ for one in shown.WIDGETS.values()}
 
 
-def test_sliders_work_from_a_file(chromium: Browser, html: Path) -> None:
+def test_each_page_holds_the_widgets_of_its_chapter_with_the_scripts_of_the_library(html: Path) -> None:
+    for name in PAGES:
+        if name not in shown.PAGES:
+            assert "data-widgets=" not in (html / name).read_text(encoding="utf-8").partition("<head>")[0], name
+            continue
+        painting = shown.painting(json.loads(widget_state(html / name))["state"])
+        assert {one.__module__ for one in painting} == {shown.WIDGETS[widget].__module__ for widget in shown.BY_PAGE[name]}, name
+        for canvas, state in painting.items():
+            assert state["_esm"] == canvas._esm, f"{name} runs other code than the library's"
+            assert state["_css"] == canvas._css, f"{name} has another style than the library's"
+
+
+def test_each_check_of_widgets_visits_every_page_that_shows_one() -> None:
+    """In Firefox all are visited at once, and that test itself compares what it visited."""
+    for check in (
+        test_every_page_is_clean_accessible_and_light,
+        test_sliders_work_from_a_file,
+        test_without_javascript_a_still_picture_stands_in,
+    ):
+        (visited,) = (mark.args[1] for mark in check.pytestmark if mark.args[0] == "name")  # type: ignore[attr-defined]
+        assert set(shown.PAGES) <= set(visited), check.__name__
+
+
+def test_a_widget_that_a_chapter_shows_by_any_name_is_found(tmp_path: Path) -> None:
+    sources = [
+        "%matplotlib inline",
+        "import vae_lib as lib\nlib.HoleWalk(1)",
+        "from vae_lib import HeldNoise\nHeldNoise()",
+        "x = 1",
+    ]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, tmp_path / "chapter.ipynb")  # type: ignore[no-untyped-call]
+    assert shown.named_in(tmp_path / "chapter.md") == {"HoleWalk", "HeldNoise"}
+
+
+@pytest.mark.parametrize("name", shown.PAGES)
+def test_sliders_work_from_a_file(chromium: Browser, html: Path, name: str) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     watched = Watched(context, html.as_uri())
-    for name in WITH_WIDGETS:
-        move_every_slider(watched.open((html / name).as_uri()))
+    move_every_slider(watched.open((html / name).as_uri()), name)
     assert_clean(watched)
     context.close()
 
@@ -257,19 +287,22 @@ def test_the_map_moves_the_sliders_and_the_sliders_the_map(watched: Watched, sit
     box = plane.bounding_box()
     assert box is not None
     limit = state_of(HTML / "book" / "latent-explorer.html")["limit"]
+
+    def values() -> list[float]:
+        at_rest(page)
+        return [float(handles.nth(i).get_attribute("aria-valuenow") or "nan") for i in (0, 1)]
+
+    near = functools.partial(pytest.approx, abs=0.06)  # a slider's step, and a pixel
     plane.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.25})
-    page.wait_for_timeout(150)
-    values = [float(handles.nth(i).get_attribute("aria-valuenow") or "nan") for i in (0, 1)]
-    assert values == pytest.approx([limit / 2, limit / 2], abs=0.06)  # a slider's step, and a pixel
+    until(page, lambda: values() == near([limit / 2, limit / 2]), "the sliders follow a click on the map")
+    x, y = values()
     plane.focus()
     page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_timeout(150)
-    assert float(handles.nth(0).get_attribute("aria-valuenow") or "nan") == pytest.approx(values[0] - 0.5, abs=0.06)
+    until(page, lambda: values() == near([x - 0.5, y]), "the sliders follow a key on the map")
     before = plane.evaluate(AS_PICTURE)
     handles.nth(1).focus()
     page.keyboard.press("ArrowDown")
-    page.wait_for_timeout(150)
-    assert plane.evaluate(AS_PICTURE) != before
+    other_picture(plane, before)
     assert_clean(watched)
 
 
@@ -285,12 +318,13 @@ def state_of(path: Path) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize("name", WITH_EXPLORER)
+@pytest.mark.parametrize("name", shown.pages_with("LatentExplorer"))
 def test_the_browser_and_keras_agree_on_1000_latents(chromium: Browser, site: str, name: str) -> None:
     """The weights that the page holds and the JavaScript that it runs, against Keras, within 2e-3 for each pixel."""
     state = state_of(HTML / name)
-    z = np.random.default_rng(0).standard_normal((1000, 2)).astype(np.float32)
-    z[:4] = [[3.5, 3.5], [-3.5, 3.5], [3.5, -3.5], [-3.5, -3.5]]  # the sliders' corners as well
+    d = state["layers"][0]["inputs"]
+    z = np.random.default_rng(0).standard_normal((1000, d)).astype(np.float32)
+    z[:4, :2] = [[3.5, 3.5], [-3.5, 3.5], [3.5, -3.5], [-3.5, -3.5]]  # the sliders' corners as well
     page = chromium.new_page()
     page.goto(f"{site}/book/references.html")
     source = (ROOT / "vae_lib" / "widgets" / "network.js").read_text(encoding="utf-8")
@@ -304,7 +338,7 @@ def test_the_browser_and_keras_agree_on_1000_latents(chromium: Browser, site: st
         [source, state["layers"], base64.b64encode(state["weights"]).decode(), z.tolist()],
     )
     page.close()
-    expected = 1 / (1 + np.exp(-np.asarray(vae_lib.pretrained("mnist-2d").decoder(z), dtype=float)))
+    expected = 1 / (1 + np.exp(-np.asarray(vae_lib.pretrained(f"mnist-{d}d").decoder(z), dtype=float)))
     assert np.abs(np.asarray(decoded) - expected).max() < 2e-3
     assert source.split("export function forward")[1].split("\n}")[0] in state["_esm"], "the page runs other code"
 
@@ -316,7 +350,7 @@ def test_what_is_painted_is_what_keras_decodes(chromium: Browser, site: str) -> 
     for _ in range(5):
         page.locator(".noUi-handle").first.focus()
         page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(100)
+    at_rest(page)
     caption = page.get_by_text("Decoded at z = ").inner_text().replace("−", "-")
     z = [[float(value) for value in re.findall(r"-?\d+\.\d+", caption)]]
     painted = np.asarray(page.locator(".vae-explorer-digit").evaluate(AS_PIXELS), dtype=float).reshape(784, 4)
@@ -325,7 +359,7 @@ def test_what_is_painted_is_what_keras_decodes(chromium: Browser, site: str) -> 
     context.close()
 
 
-@pytest.mark.parametrize("name", WITH_WIDGETS)
+@pytest.mark.parametrize("name", shown.PAGES)
 def test_without_javascript_a_still_picture_stands_in(chromium: Browser, site: str, name: str) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
     page = context.new_page()
@@ -372,8 +406,8 @@ def test_the_policy_blocks_other_servers(chromium: Browser, site: str, html: Pat
           await fetch(other + "fetch").catch(() => {});
         }"""
     )
-    page.wait_for_function("() => seen.policy.length >= 5")
     blocked = {"script-src-elem", "img-src", "frame-src", "style-src-elem", "connect-src"}
+    until(page, lambda: blocked <= set(page.evaluate("seen.policy")), "all five are blocked")
     assert set(page.evaluate("seen.policy")) == blocked
     context.close()
 
