@@ -1,7 +1,7 @@
 """Gaussians with diagonal covariance: log-density, KL divergence in closed form, reparameterised samples.
 
 A Gaussian is given by its mean `mu` and the logarithm of its variance `log_var`, both (batch, latent_dim). Results are in
-nats, one value for each row: summed over dimensions, never averaged. They are float32, or float64 where an argument is.
+nats, one value for each row: summed over dimensions, never averaged. They are float32, or float64 where an argument is and the backend keeps it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, *, per_dim: bool = False) -> Tensor
     Kingma and Welling 2013, arXiv:1312.6114, appendix B.
     """
     mu, log_var = _checked(mu=mu, log_var=log_var)
-    # expm1(l) − l, not exp(l) − 1 − l: near l = 0 the latter loses every digit to cancellation
+    # expm1, not exp(log_var) − 1: near 0 the latter loses every digit to cancellation
     doubled = ops.expm1(log_var) - log_var + ops.square(mu)  # (batch, latent_dim)
     return 0.5 * doubled if per_dim else 0.5 * ops.sum(doubled, axis=-1)
 

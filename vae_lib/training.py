@@ -215,7 +215,7 @@ def _optimizer(vae: VAE, config: TrainConfig) -> keras.optimizers.Adam:
         adam = vae.optimizer
     adam.build(vae.trainable_variables)
     for variable in adam.variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(ops.zeros_like(variable.value))
     adam.learning_rate = config.learning_rate
     return adam
 
@@ -377,9 +377,9 @@ class _Training:
         """Copy what training changes out of the model and its optimiser."""
         adam = self.adam
         averages = adam._model_variables_moving_average if adam.use_ema else []
-        step = ops.cast(adam.iterations, "int32")
+        step = ops.cast(adam.iterations.value, "int32")
         lists = self.vae.trainable_variables, [*adam._momentums, *adam._velocities], averages
-        return State(step, *([ops.copy(variable) for variable in variables] for variables in lists))
+        return State(step, *([ops.copy(variable.value) for variable in variables] for variables in lists))
 
     def _set(self, state: State) -> None:
         """Give the model and its optimiser the values of a state."""
