@@ -33,6 +33,7 @@ def test_the_network_of_the_post():
 @pytest.mark.parametrize("latent_dim", [1, 2, 7])
 @pytest.mark.parametrize("hidden", [(4,), (8, 4), (4, 8, 16)])
 @pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.backends
 def test_shapes(latent_dim, hidden, batch):
     vae = build_vae(TrainConfig(input_dim=12, latent_dim=latent_dim, hidden=hidden))
     x = np.random.default_rng(0).random((batch, 12), dtype=np.float32)
@@ -246,6 +247,7 @@ def one_hot(labels):
     return np.eye(3, dtype=np.float32)[labels]
 
 
+@pytest.mark.backends
 def test_tanh_networks():
     vae = build_vae(TrainConfig(input_dim=6, latent_dim=2, hidden=(5,), activation="tanh"))
     kernel, bias, out_kernel, out_bias = weights_of(vae.decoder)
@@ -253,6 +255,7 @@ def test_tanh_networks():
     np.testing.assert_allclose(vae.decoder(z), np.tanh(z @ kernel + bias) @ out_kernel + out_bias, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.backends
 def test_encoder_and_decoder_of_a_conditional_vae_take_the_label():
     vae = build_vae(LABELLED)
     rng, y = np.random.default_rng(0), one_hot([0, 2, 1, 2])
@@ -267,6 +270,7 @@ def test_encoder_and_decoder_of_a_conditional_vae_take_the_label():
     assert vae((x, y))["logits"].shape == (4, 6)
 
 
+@pytest.mark.backends
 def test_a_conditional_vae_that_ignores_the_label_is_the_ordinary_one():
     conditional, plain = build_vae(LABELLED), build_vae(LABELLED.replace(classes=0))
     for variable, other in zip(conditional.trainable_variables, plain.trainable_variables, strict=True):
@@ -281,6 +285,7 @@ def test_a_conditional_vae_that_ignores_the_label_is_the_ordinary_one():
 
 
 @pytest.mark.parametrize("label", [0, 1, np.int64(2)])
+@pytest.mark.backends
 def test_with_a_label_it_is_an_ordinary_vae(label):
     vae = build_vae(LABELLED)
     vae.decoder.layers[-1].bias.assign(np.arange(6.0))  # biases start at zero
@@ -293,6 +298,7 @@ def test_with_a_label_it_is_an_ordinary_vae(label):
 
 
 @pytest.mark.parametrize("label", [3, -1, 1.0, "1", None, True])
+@pytest.mark.backends
 def test_labels_that_there_are_not(label):
     with pytest.raises(ValueError, match="label: expected a whole number from 0 to 2, got"):
         with_label(build_vae(LABELLED), label)

@@ -39,6 +39,7 @@ def test_against_scipy(pair):
 
 
 @given(pixels_and_logits(1e4, np.float32, st.floats(0, 1, width=32)))
+@pytest.mark.backends
 def test_extreme_logits_and_grey_pixels(pair):
     log_prob = np.asarray(bernoulli_log_prob(*pair))
     assert log_prob.dtype == np.float32
@@ -68,6 +69,7 @@ def test_probabilities_of_all_images_add_up_to_one():
 
 
 @pytest.mark.parametrize("logit", [-1e4, -40.0, -1.0, 0.0, 2.0, 40.0, 1e4])
+@pytest.mark.tensorflow_only
 def test_gradient_is_x_minus_the_probability(logit):
     logits = tf.constant([[logit]], tf.float64)
     with tf.GradientTape() as tape:
@@ -76,6 +78,7 @@ def test_gradient_is_x_minus_the_probability(logit):
     assert tape.gradient(log_prob, logits).numpy().item() == pytest.approx(0.3 - special.expit(logit), abs=1e-12)
 
 
+@pytest.mark.backends
 def test_whole_numbers_and_booleans_are_accepted():
     expected = in_double(np.array([[1, 0]]), np.array([[2, -1]]))
     np.testing.assert_allclose(np.asarray(bernoulli_log_prob([[1, 0]], [[2, -1]])), expected, rtol=1e-6)
@@ -85,6 +88,7 @@ def test_whole_numbers_and_booleans_are_accepted():
 @pytest.mark.parametrize(
     ("x", "logits"), [((3,), (3,)), ((2, 3), (2, 4)), ((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 28, 28), (2, 28, 28))]
 )
+@pytest.mark.backends
 def test_shapes_must_be_equal_and_of_rank_two(x, logits):
     with pytest.raises(ValueError, match=r"expected equal shapes \(batch, pixels\), got x \("):
         bernoulli_log_prob(np.zeros(x), np.zeros(logits))
@@ -97,6 +101,7 @@ def make_terms(count=6, seed=0):
     return x, logits, mu, log_var
 
 
+@pytest.mark.backends
 def test_terms_are_one_value_for_each_image():
     x, logits, mu, log_var = make_terms()
     terms = elbo_terms(x, logits, mu, log_var)
@@ -107,11 +112,13 @@ def test_terms_are_one_value_for_each_image():
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
+@pytest.mark.backends
 def test_beta_weighs_the_kl(beta):
     terms = ElboTerms(np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([-11.0, -23.0]))
     assert float(batch_loss(terms, beta)) == pytest.approx(15 + beta * 2, rel=1e-12)
 
 
+@pytest.mark.backends
 def test_another_kl_takes_the_place_of_the_mean():
     terms = ElboTerms(np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([-11.0, -23.0]))
     assert float(batch_loss(terms, 0.5, kl=7.0)) == pytest.approx(15 + 0.5 * 7, rel=1e-12)
@@ -119,6 +126,7 @@ def test_another_kl_takes_the_place_of_the_mean():
 
 
 @pytest.mark.parametrize("free", [0.0, 0.1, 0.5, 3.0])
+@pytest.mark.backends
 def test_free_bits_lift_each_dimension_by_its_mean_over_the_batch(free):
     mu, log_var = np.random.default_rng(3).normal(size=(2, 20, 4)) * [0.1, 0.5, 1.0, 2.0]
     # the closed form as integrals of scipy: E_q[log q − log p] by quadrature, dimension by dimension
@@ -130,6 +138,7 @@ def test_free_bits_lift_each_dimension_by_its_mean_over_the_batch(free):
     assert float(free_bits_kl(mu, log_var, 0)) == pytest.approx(float(np.mean(gaussian_kl(mu, log_var))), rel=1e-12)
 
 
+@pytest.mark.tensorflow_only
 def test_below_the_free_bits_nothing_pushes():
     mu, log_var = tf.constant([[0.1, 2.0], [-0.1, 1.0]], tf.float64), tf.zeros((2, 2), tf.float64)
     with tf.GradientTape() as tape:
@@ -139,6 +148,7 @@ def test_below_the_free_bits_nothing_pushes():
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.0), (5, 1.0), (10, 2.0), (15, 3.0), (20, 4.0), (1000, 4.0)])
+@pytest.mark.tensorflow_only
 def test_the_weight_rises_in_a_straight_line(step, expected):
     assert float(kl_weight(4.0, tf.constant(step), 20)) == pytest.approx(expected, rel=1e-6)
     assert kl_weight(4.0, tf.constant(step), 0) == 4.0
@@ -149,6 +159,7 @@ def test_the_loss_at_beta_one_is_the_negative_elbo():
     assert float(batch_loss(terms, 1.0)) == pytest.approx(-np.mean(terms.elbo), rel=1e-12)
 
 
+@pytest.mark.backends
 def test_the_mean_is_over_the_batch_alone():
     values = make_terms()
     once = float(batch_loss(elbo_terms(*values), 1.0))
