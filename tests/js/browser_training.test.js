@@ -220,7 +220,7 @@ test("the state in words", () => {
   const picture = { steps: 1234, reconstruction: 41.26, kl: 3.11, sigma: 0.2345, diverged: false };
   const say = (changed = {}, settings = {}) => describePicture({ ...picture, ...changed }, { beta: 1, noise: 1, ...settings });
   assert.equal(say(), "1,234 gradient steps: reconstruction 41.3 + KL 3.1 = 44.4 nats per image (−ELBO). The encoder's σ is 0.23 on average.");
-  assert.match(say({}, { beta: 2 }), /\(−ELBO\); minimised, with β 2\.00: 47\.5\./);
+  assert.match(say({}, { beta: 2 }), / = 44\.4 nats per image \(−ELBO\); minimised, with β 2\.00: 47\.5\./); // the bound has no β
   assert.match(say({}, { noise: 0 }), /44\.4 nats per image \(without noise no bound\)\. /);
   assert.match(say({ steps: 1, sigma: 1 }), /^1 gradient step: .* σ is 1\.00 on average\.$/);
   assert.match(say({ reconstruction: null }), /^Before training\. /);
@@ -463,4 +463,23 @@ test("the axis of a record has an end, whatever the steps are", () => {
   record.clear();
   record.add({ steps: 1, reconstruction: 1, kl: NaN });
   assert.deepEqual(record.steps, []);
+});
+
+test("joined points stand at the last of their steps, for as many as they stand for; a cleared record keeps none of them", () => {
+  const record = new LossRecord();
+  for (const factor of [1, 3]) {
+    record.clear();
+    for (let i = 1; i <= 1001; i++) {
+      record.add({ steps: 2 * i, reconstruction: factor * i, kl: 1 });
+      record.weights.reduce((sum, weight, k) => {
+        assert.equal(sum + weight, record.steps[k]);
+        return sum + weight;
+      }, 0);
+      assert.equal(record.reconstructions.length, record.steps.length);
+    }
+    record.sums().forEach((sum, k) => { // the mean of whole numbers in a row
+      const [from, to] = [(record.steps[k] - record.weights[k]) / 2 + 1, record.steps[k] / 2];
+      close(sum, factor * ((from + to) / 2) + 1, 1e-9);
+    });
+  }
 });

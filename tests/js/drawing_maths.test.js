@@ -113,10 +113,23 @@ test("what is faint does not count as ink when the box is drawn", () => {
   assert.deepEqual([width, height], [20, 20]);
 });
 
-test("a digit whose mass lies at its edge stays inside the image", () => {
-  const pixels = Float32Array.from({ length: 28 * 28 }, (_, k) => (k % 28 === 27 ? 1 : Math.floor(k / 28) === 27 ? 0.3 : 0));
-  const image = normaliseDigit(pixels, 28, 28);
+test("a digit whose mass lies at its edge stays inside the image, on all sides", () => {
+  for (const edge of [0, 27]) {
+    const pixels = Float32Array.from({ length: 28 * 28 }, (_, k) => (k % 28 === edge ? 1 : Math.floor(k / 28) === edge ? 0.3 : 0));
+    const image = normaliseDigit(pixels, 28, 28);
+    const { width, height } = measure(image);
+    assert.deepEqual([width, height], [20, 20]);
+    assert.equal(image.length, 784);
+    assert.ok(image.every(Number.isFinite));
+    near(total(image), (total(pixels) * 400) / 784, 0.5); // none of it is lost
+  }
+});
+
+test("a drawing and its mirror image about the diagonal give images that are each other's", () => {
+  const tall = [[[0.4, 0.1], [0.4, 0.9], [0.5, 0.9]]];
+  const [image, mirrored] = [tall, tall.map((stroke) => stroke.map(([x, y]) => [y, x]))].map((strokes) => digitOfStrokes(strokes));
+  image.forEach((value, k) => near(mirrored[(k % 28) * 28 + Math.floor(k / 28)], value, 1e-6));
   const { width, height } = measure(image);
-  assert.deepEqual([width, height], [20, 20]);
-  assert.ok(image.every(Number.isFinite));
+  assert.equal(height, 20);
+  assert.ok(width >= 4 && width <= 6, `${width}`); // (0.1 + 0.1) / 0.9 of 20, and the pen's half-dark rim
 });

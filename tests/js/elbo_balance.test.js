@@ -98,3 +98,14 @@ test("at the top one more step stays where it is, and a given number of steps is
   close(logVar, top[1], 1e-6);
   assert.equal(climbPath(world, [0, -1], limits, 1).length, 2);
 });
+
+test("ELBO and the KL to the posterior add up to log p(x), whatever q is; and no q is too narrow or too far for the sum to end", () => {
+  for (const x of [0, 1]) {
+    const here = { ...world, x };
+    const logPx = logEvidence(here);
+    for (const [mu, logVar] of [[0, 0], [0.8, -1.5], [-1.5, -3], [2, 1], [0.5, 0.7]]) {
+      close(elboParts(here, mu, logVar).elbo + klToPosterior(here, mu, logVar, logPx), logPx, 1e-8);
+    }
+  }
+  for (const [mu, logVar] of [[1e17, 0], [1, -2000], [-1e17, -80]]) assert.equal(typeof klToPosterior(world, mu, logVar, -1), "number");
+});

@@ -58,3 +58,8 @@ test("uniform numbers fill their interval evenly", () => {
   const chi2 = counts.reduce((sum, count) => sum + (count - 1e4) ** 2 / 1e4, 0);
   assert.ok(chi2 < 33.7, `chi² of ${chi2} with 9 degrees of freedom`); // exceeded once in 10,000
 });
+
+test("each normal number is Box and Muller's of two uniform ones of its own", () => {
+  const u = uniforms(40, 12);
+  normals(20, 12).forEach((value, i) => close(value, Math.sqrt(-2 * Math.log(1 - u[2 * i])) * Math.cos(2 * Math.PI * u[2 * i + 1]), 1e-12));
+});

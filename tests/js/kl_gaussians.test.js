@@ -59,3 +59,12 @@ test("labels in one row keep apart, and what has no room gets no row", () => {
   assert.deepEqual(labelRows([0, 1, 2, 3], 12, 3), [0, 1, 2, -1]);
   assert.deepEqual(labelRows([20, 0, 10], 12, 2), [0, 0, 1]);
 });
+
+test("the trapezoid rule is exact for straight lines, ends included", () => {
+  const flat = areas(() => 3, 1, 2, 11);
+  close(flat.above, 3, 1e-12);
+  assert.equal(flat.below, 0);
+  const through = areas((z) => z, -1, 2, 31); // from −1 to 2, through a point of the rule at 0
+  close(through.above, 2, 1e-12);
+  close(through.below, 0.5, 1e-12);
+});

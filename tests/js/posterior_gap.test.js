@@ -74,3 +74,18 @@ test("windows are cut in order, and a wrong number of bytes is named", () => {
   assert.deepEqual(cut.map(({ logDensity }) => [...logDensity]), [[1, 2, 3, 4], [5, 6, 7]]);
   assert.throws(() => unpackWindows(shapes, 0.5, new DataView(new ArrayBuffer(8))), /expected 7 densities of four bytes, got 8 bytes/);
 });
+
+test("a place as dense as the level belongs to its region", () => {
+  const window = { left: 0, bottom: 0, columns: 1, rows: 3, step: 1, logDensity: Float32Array.from([1, 5, 3]) };
+  assert.deepEqual([...regions(window, [5, 3])], [1, 2, 0]); // from the top
+});
+
+test("windows that are none are told", () => {
+  const window = { left: 0, bottom: 0, columns: 2, rows: 2 };
+  const view = new DataView(new ArrayBuffer(16));
+  for (const [changes, text] of [[{ columns: 2.5 }, /cells, got 2.5/], [{ left: null }, /corner, got null/], [{ rows: 0 }, /cells, got 0/]]) {
+    assert.throws(() => unpackWindows([{ ...window, ...changes }], 0.5, view), text);
+  }
+  for (const step of [0, -1, NaN]) assert.throws(() => unpackWindows([window], step, view), /as step, got/);
+  assert.throws(() => unpackWindows([], 0.5, view), /one window at least/);
+});

@@ -89,3 +89,10 @@ test("nothing leaves the canvas and nothing overlaps, at any width", () => {
     assert.ok(chart.y + chart.height + 31 <= height, `${width}`); // its ticks and label
   }
 });
+
+test("at the last snapshot its own value counts, even where the one before has none", () => {
+  const last = between(2, 3);
+  assert.deepEqual(last, { from: 1, to: 2, share: 1 });
+  assert.equal(valueAt([5, null, 7], last), 7);
+  assert.equal(valueAt([5, null, 7], between(1.5, 3)), null);
+});

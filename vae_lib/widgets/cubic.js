@@ -7,11 +7,12 @@ export function cubicWeights(t) {
 
 /**
  * Values between those of a grid, [row · columns + column]; down, across: where to read them, in steps of the grid. Nearly exact where
- * the values are nearly a parabola, as a log density is around its peak: what is drawn from them looks smooth.
+ * the values are nearly a parabola, as a log density is around its peak: what is drawn from them looks smooth. Beyond the grid the
+ * values at its border go on.
  */
 export function interpolate(values, [rows, columns], down, across) {
   const along = (places, n) => places.map((place) => {
-    const i = Math.max(0, Math.min(n - 2, Math.floor(place)));
+    const i = Math.floor(place);
     return { weights: cubicWeights(place - i), from: [-1, 0, 1, 2].map((a) => Math.min(n - 1, Math.max(0, i + a))) };
   });
   const wide = new Float64Array(rows * across.length);
