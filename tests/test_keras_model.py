@@ -208,6 +208,42 @@ def test_bad_validation_data_are_refused(data):
         vae.fit(X, validation_data=data, verbose=0)
 
 
+class Batches(keras.utils.PyDataset):
+    """Two batches of ten."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x = x
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return (self.x[10 * index : 10 * index + 10],)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_the_first_batch_of_what_is_read_batch_by_batch_is_looked_at(method):
+    vae = build_vae(CONFIG)
+    vae.compile("adam")
+    with pytest.raises(ValueError, match=r"x, first batch: .*divide bytes by 255"):
+        getattr(vae, method)(Batches(255 * X), verbose=0)
+    getattr(vae, method)(Batches(X), verbose=0)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, x)], ids=["images", "images and targets"])
+def test_the_first_batch_of_a_tensorflow_dataset_is_looked_at(wrap):
+    import tensorflow as tf
+
+    vae = build_vae(CONFIG)
+    vae.compile("adam")
+    with pytest.raises(ValueError, match=r"x, first batch: .*divide bytes by 255"):
+        vae.fit(tf.data.Dataset.from_tensor_slices(wrap((255 * X).astype(np.uint8))).batch(10), shuffle=False, verbose=0)
+    vae.fit(tf.data.Dataset.from_tensor_slices(wrap(X)).batch(10), shuffle=False, verbose=0)
+    assert vae.trained[0]["images"] is None
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

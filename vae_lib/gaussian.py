@@ -1,7 +1,8 @@
 """Gaussians with diagonal covariance: log-density, KL divergence in closed form, reparameterised samples.
 
 A Gaussian is given by its mean `mu` and the logarithm of its variance `log_var`, both (batch, latent_dim). Results are in
-nats, one value for each row: summed over dimensions, never averaged. They are float32, or float64 where an argument is and the backend keeps it.
+nats, one value for each row: summed over dimensions, never averaged. They are float32, or float64 where an argument is and the
+backend keeps it.
 """
 
 from __future__ import annotations

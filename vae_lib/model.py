@@ -161,7 +161,7 @@ class VAE(keras.Model):
         ----------
         x
             Images, (images, input_dim), values in [0, 1], or the pair [x, y] of a conditional VAE; or what else Keras takes, such
-            as a `tf.data.Dataset`, which cannot be looked at beforehand.
+            as a `tf.data.Dataset`, whose first batch is looked at.
         *args, **kwargs
             As for `keras.Model.fit`.
 
@@ -230,10 +230,8 @@ class VAE(keras.Model):
         return super().test_on_batch(self._checked_data(x, "x"), *args, **kwargs)
 
     def _checked_data(self, x: Any, name: str) -> Any:
-        """Check what is an array or, of a conditional VAE, a pair of arrays; pass on what Keras reads batch by batch."""
-        if self.config.classes:
-            if not (isinstance(x, (list, tuple)) and len(x) == 2):
-                return x
+        """Check arrays or, of a conditional VAE, a pair of them, and the first batch of what is read batch by batch."""
+        if self.config.classes and isinstance(x, (list, tuple)) and len(x) == 2:
             labels = as_array(x[1], f"{name}[1]")
             images = check_images(x[0], self.config.input_dim, f"{name}[0]")
             if labels.shape != (len(images), self.config.classes):
@@ -242,8 +240,10 @@ class VAE(keras.Model):
                     f"make them with keras.ops.one_hot(labels, {self.config.classes})"
                 )
             return [images, labels.astype(np.float32)]
-        if isinstance(x, (list, np.ndarray)) or (hasattr(x, "shape") and hasattr(x, "dtype")) or hasattr(x, "to_numpy"):
+        if _is_array(x) and not self.config.classes:
             return check_images(x, self.config.input_dim, name)
+        if (batch := _first_batch(x)) is not None:
+            self._checked_data(batch[0] if isinstance(batch, tuple) else batch, f"{name}, first batch")
         return x
 
     def _checked_validation(self, data: Any) -> Any:
@@ -348,6 +348,19 @@ class VAE(keras.Model):
         self.reconstruction_metric.update_state(terms.reconstruction)
         self.kl_metric.update_state(terms.kl)
         return batch_loss(terms, self.config.beta, kl=kl_in_loss(self.config, mu, log_var))
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (list, np.ndarray)) or (hasattr(x, "shape") and hasattr(x, "dtype")) or hasattr(x, "to_numpy")
+
+
+def _first_batch(x: Any) -> Any:
+    """Look at the first batch of what can be read again from the start; None of anything else, such as a generator."""
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0]
+    if hasattr(x, "element_spec") or hasattr(x, "batch_sampler"):  # a tf.data.Dataset, a DataLoader
+        return next(iter(x), None)
+    return None
 
 
 def kl_in_loss(config: TrainConfig, mu: Tensor, log_var: Tensor) -> Tensor:
