@@ -14,7 +14,7 @@ from typing import Any
 
 import nbformat
 
-_STARTING_S = 60
+_STARTING_S = 600  # what takes longer hangs
 _SETTINGS: dict[str, dict[str, Any]] = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells that are scrolled out of view stay in the page
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
