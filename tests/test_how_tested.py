@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NAMED = re.findall(r"`(tests/[\w/.]+)::([^`]+)`", (ROOT / "book" / "how-this-book-is-tested.md").read_text(encoding="utf-8"))
 PAGE_TESTS = sorted((ROOT / "tests" / "book").glob("*.py"))
+PAUSE = re.compile(r"setTimeout\((?:[^()]|\([^()]*\))*,\s*\d[\d_]*\s*\)")  # in JavaScript, of so many milliseconds
 
 
 def test_the_page_names_tests_of_every_kind():
@@ -36,7 +37,7 @@ def fixed_waits(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("wait_for_timeout", "sleep"):
             found.add(node.lineno)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"setTimeout\(\s*\w+,\s*\d", node.value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and PAUSE.search(node.value):
             found.add(node.lineno)
     return sorted(found)
 
@@ -47,6 +48,10 @@ def test_no_test_of_a_page_waits_for_a_fixed_time(path):
     assert fixed_waits(path.read_text(encoding="utf-8")) == []
 
 
+def test_firefox_is_not_waited_for_either():
+    assert not PAUSE.search((ROOT / "tests" / "book" / "firefox.mjs").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -54,6 +59,7 @@ def test_no_test_of_a_page_waits_for_a_fixed_time(path):
         "time.sleep(1)",
         "from time import sleep\nsleep(1)",
         "page.evaluate('new Promise((done) => setTimeout(done, 120))')",
+        "page.evaluate('() => setTimeout(() => look(), 1_000)')",
     ],
 )
 def test_fixed_waits_are_found(line):
