@@ -3,7 +3,8 @@ PYTHON ?= python3
 PY = .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: book test pdf sync repository lock weights picture bench test-oldest test-colab links audit reproducible release clean bootstrap
+.PHONY: book test pdf sync repository lock weights picture bench test-oldest test-colab test-backends mutation links audit reproducible
+.PHONY: release clean bootstrap
 
 book: bootstrap
 	@$(PY) tools/build.py
@@ -14,6 +15,14 @@ test: bootstrap
 # The library's tests and two chapters with the oldest versions that pyproject.toml admits, and with Colab's.
 test-oldest test-colab: bootstrap
 	@$(PY) tools/environments.py $(@:test-%=%)
+
+# All unit tests with Keras on JAX and on PyTorch; make test runs a tenth of them.
+test-backends: bootstrap
+	@$(PY) tools/backends.py --all
+
+# Small faults in the core modules, one at a time: how many do their tests notice?
+mutation: bootstrap
+	@$(PY) tools/mutation.py
 
 # The whole book as one PDF, offered on every page.
 pdf: book

@@ -85,7 +85,7 @@ def test_a_chapter_imports_what_comes_with_the_library(path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "more"),
     [
-        ("tools", declared("book", "test")),
+        ("tools", declared("book", "test") | fetched("tools/mutation.txt")),
         ("tests", declared("book", "test", "jax", "torch")),
         ("benchmarks", declared("book", "test") | fetched("benchmarks/requirements.txt")),
     ],

@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -25,6 +26,8 @@ import bootstrap  # noqa: E402 -- tools/ is no package
 import browser  # noqa: E402
 import build  # noqa: E402
 import environments  # noqa: E402
+import extra  # noqa: E402
+import mutation  # noqa: E402
 import notebooks  # noqa: E402
 import release  # noqa: E402
 import state  # noqa: E402
@@ -364,6 +367,104 @@ def copy_of_book(tmp_path: Path) -> Path:
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=target, check=True)
     return target
+
+
+class Change(NamedTuple):
+    """A change as Cosmic Ray describes it."""
+
+    start_pos: tuple[int, int]
+    end_pos: tuple[int, int]
+    operator_name: str = "operator"
+    occurrence: int = 0
+
+
+SOURCE = """\
+from __future__ import annotations
+if TYPE_CHECKING:
+    import numpy as np
+def f(x: int | None, y: float = 1 + 2) -> str | None:
+    size: int | str = 3 * x
+    if x < 0:
+        raise ValueError(f"x: expected {x + 1}")
+    return size - 1  # pragma: no mutate
+"""
+
+
+def test_annotations_messages_and_marked_lines_are_left_as_they_are() -> None:
+    left_out = mutation.untried(SOURCE)
+
+    def tried(line: int, text: str) -> bool:
+        place = (line, SOURCE.splitlines()[line - 1].index(text))
+        return not any(start <= place < end for start, end in left_out)
+
+    assert [text for line, text in [(4, "1 + 2"), (5, "3 * x"), (6, "< 0")] if not tried(line, text)] == []
+    untouched = [(3, "import"), (4, "int | None"), (4, "str | None"), (5, "int | str"), (7, "x + 1"), (8, "- 1")]
+    assert [text for line, text in untouched if tried(line, text)] == []
+
+
+def test_each_place_is_drawn_once_and_the_same_seed_draws_the_same() -> None:
+    changes = [Change((line, 4), (line, 6), name) for line in range(10, 40) for name in ("one", "two", "three")]
+    drawn = mutation.sample(changes, SOURCE, 12, "a week")
+    assert len({change.start_pos for change in drawn}) == len(drawn) == 12
+    assert mutation.sample(reversed(changes), SOURCE, 12, "a week") == drawn
+    assert mutation.sample(changes, SOURCE, 12, "another week") != drawn
+    assert len({change.operator_name for change in drawn}) > 1
+    assert len(mutation.sample(changes, SOURCE, 1000, "a week")) == 30
+
+
+@pytest.mark.parametrize(("survivors", "code"), [(0, 0), (1, 0), (2, 1)])
+def test_a_score_below_the_floor_fails_and_shows_what_survived(
+    capsys: pytest.CaptureFixture[str], survivors: int, code: int
+) -> None:
+    outcomes = [mutation.Outcome("tiny", "survived", f"change {number}") for number in range(survivors)]
+    outcomes += [mutation.Outcome("data", "timeout", "")] + [mutation.Outcome("data", "killed", "")] * (19 - survivors)
+    assert mutation.report(outcomes, 95) == code
+    printed = capsys.readouterr().out
+    assert printed.count("survived in tiny:\nchange") == survivors
+    assert f"mutation score {100 - 5 * survivors:.1f} %, expected at least 95 %: {'FAILED' if code else 'passed'}" in printed
+
+
+def test_no_outcome_is_no_success() -> None:
+    assert mutation.report([], 95) == 1
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree in which an environment of a small package can be made."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "more.txt").write_text("# a list\nsmall==1.0\n")
+    (tmp_path / "requirements.txt").write_text("")
+    monkeypatch.setattr(extra, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_an_environment_that_cannot_be_made_says_what_to_do(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extra.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 10**8))
+    with pytest.raises(SystemExit, match=r"expected 8\.0 GB of free disk space for small==1\.0, got 0\.1 GB; free some"):
+        extra.environment("more", "test-more", 8e9)
+    monkeypatch.undo()
+    monkeypatch.setattr(extra, "ROOT", tree)
+    monkeypatch.setattr(bootstrap, "ROOT", str(tree))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tree))
+    with pytest.raises(SystemExit, match=r"expected small==1\.0 in _build/more, got exit code \d.*run make test-more again"):
+        extra.environment("more", "test-more", 1)
+    assert not (tree / "_build" / "more" / "installed").exists()
+
+
+def test_an_environment_has_what_the_books_has_and_is_made_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "tools" / "more.txt").write_text("# nothing more\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    python = extra.environment("more", "test-more", 1)
+    asked = "import numpy, pytest, vae_lib; print(vae_lib.__file__)"
+    done = subprocess.run([python, "-c", asked], cwd=tree, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == vae_lib.__file__
+    assert "installing" in capsys.readouterr().out
+    assert extra.environment("more", "test-more", 1) == python
+    assert capsys.readouterr().out == ""
 
 
 BEFORE = "keras==3.13.2\nnumpy==2.1.3\n"

@@ -26,6 +26,7 @@ def steps() -> dict[str, list[str]]:
         "unit tests": [*python, "coverage", "run", "-m", "pytest", "tests", "--ignore=tests/book", *TWO],
         "coverage of all processes joined": [*python, "coverage", "combine", "--quiet"],
         "branch coverage of vae_lib": [*python, "coverage", "report"],
+        "a tenth of the unit tests with Keras on JAX and on PyTorch": [sys.executable, "tools/backends.py"],
         "JavaScript unit tests": [
             str(Path(sys.executable).parent / "node"), "--import", "./tests/js/limit.mjs", "--test", "tests/js/*.test.js",
         ],
