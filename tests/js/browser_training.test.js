@@ -483,3 +483,81 @@ test("joined points stand at the last of their steps, for as many as they stand 
     });
   }
 });
+
+/** A worker of its own, told to train on 20 images; what it has sent, and the same training without a worker beside it. */
+async function startedWorker(name, seed = 3) {
+  const sent = [];
+  globalThis.self = {};
+  globalThis.postMessage = (message) => sent.push(message);
+  await import(`../../vae_lib/widgets/browser_training_worker.js?${name}`);
+  const { onmessage } = self;
+  const tell = (data) => onmessage({ data });
+  const images = Uint8Array.from({ length: (20 * 16) / 2 }, (_, i) => (i * 37) % 256);
+  const settings = { learningRate: 0.02, beta: 1.5, noise: 1 };
+  tell({ kind: "setup", images, count: 20, pixels: 16, hidden: 4, batch: 5, seed, z: gridOf([-1, 1]), settings });
+  const pictures = () => sent.filter(({ kind }) => kind === "picture");
+  let given = 0; // how many pictures were given back
+  const giveBack = () => {
+    for (; given < pictures().length; given++) {
+      const { codes, levels } = pictures()[given];
+      tell({ kind: "painted", codes, levels });
+    }
+  };
+  const twin = (of = seed) => new Training({ images: unpackNibbles(images, 320), pixels: 16, hidden: 4, batch: 5, seed: of });
+  return { tell, pictures, giveBack, twin, settings };
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+test("a picture's losses are the means over the steps since the last picture", async () => {
+  const { tell, pictures, giveBack, twin, settings } = await startedWorker("means");
+  const alone = twin();
+  const losses = Array.from({ length: 5 }, () => (alone.step(settings), [alone.net.reconstruction, alone.net.kl]));
+  const mean = (from, to, part) => losses.slice(from, to).reduce((sum, loss) => sum + loss[part], 0) / (to - from);
+  tell({ kind: "step" });
+  giveBack();
+  tell({ kind: "step" });
+  for (const [i, picture] of pictures().slice(1).entries()) {
+    assert.equal(picture.steps, i + 1);
+    close(picture.reconstruction, losses[i][0], 1e-6);
+    close(picture.kl, losses[i][1], 1e-6);
+  }
+  for (let i = 0; i < 3; i++) tell({ kind: "step" }); // arrays for one picture are free, for the others none
+  giveBack();
+  const [third, owed] = pictures().slice(3);
+  close(third.reconstruction, losses[2][0], 1e-6);
+  assert.equal(owed.steps, 5);
+  close(owed.reconstruction, mean(3, 5, 0), 1e-6);
+  close(owed.kl, mean(3, 5, 1), 1e-6);
+  const codes = new Float32Array(40);
+  close(owed.sigma, alone.encodeAll(codes), 1e-6);
+});
+
+test("a pause, a single step and a reset each end a run", async () => {
+  const ends = {
+    pause: (tell) => tell({ kind: "pause" }),
+    step: (tell) => tell({ kind: "step" }),
+    reset: (tell) => tell({ kind: "reset", seed: 8, generation: 1 }),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    const { tell, pictures, giveBack, twin } = await startedWorker(`ends-${name}`);
+    tell({ kind: "run" });
+    while (pictures().length < 4) {
+      giveBack();
+      await pause(5);
+    }
+    end(tell);
+    giveBack();
+    const { length } = pictures();
+    await pause(120); // several pictures' time
+    giveBack();
+    await pause(120);
+    assert.equal(pictures().length, length, name);
+    if (name !== "reset") continue;
+    const last = pictures().at(-1);
+    assert.deepEqual([last.steps, last.reconstruction, last.generation], [0, null, 1]);
+    const codes = new Float32Array(40);
+    close(last.sigma, twin(8).encodeAll(codes), 1e-6); // the seed that was asked for
+    assert.ok(Math.abs(last.sigma - twin(3).encodeAll(codes)) > 1e-4);
+  }
+});

@@ -150,3 +150,24 @@ test("points of an ellipse go round counter-clockwise from the right", () => {
   const line = ellipse([0, 0], [0, 0], 2, 4);
   [[2, 0], [0, 2], [-2, 0], [0, -2], [2, 0]].forEach((point, i) => point.forEach((value, k) => near(line[i][k], value, 1e-12)));
 });
+
+test("a share is one of the whole, however much that is", () => {
+  const density = aggregateDensity(Float32Array.of(0, 0), Float32Array.of(0, 0), grid);
+  const level = highestDensityLevel(density, grid.step ** 2, 0.7);
+  near(highestDensityLevel(density.map((value) => 8 * value), grid.step ** 2, 0.7), 8 * level, 1e-6);
+  near(highestDensityLevel(density, 1, 0.7), level, 1e-9);
+});
+
+test("at a saddle the middle decides which corners are one region: the lines cut off the others", () => {
+  for (const middle of [0.4, -0.4]) {
+    const high = [[0, 0], [1, 1]];
+    const low = [[1, 0], [0, 1]];
+    const apart = middle > 0 ? low : high; // where the middle is high, the high corners hang together
+    const near2 = (corners, [x, y]) => Math.min(...corners.map(([a, b]) => Math.hypot(x - a, y - b)));
+    for (const line of contours(Float32Array.of(1, -1 + middle, -1 + middle, 1), 2, 0)) {
+      const centre = [0, 1].map((k) => (line[0][k] + line[1][k]) / 2);
+      const together = apart === low ? high : low;
+      assert.ok(near2(apart, centre) < near2(together, centre), `${middle}`);
+    }
+  }
+});
