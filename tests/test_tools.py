@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import namedtuple
@@ -155,6 +157,26 @@ def test_a_note_that_is_none_leads_to_a_rebuild(built: Path, capsys: pytest.Capt
     state.clean_up(built)
     assert not (built / "_build" / "html").exists()
     assert "an earlier build left no note of itself: the pages are written anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "3", "[]", "null", "[" * 100_000, "\xff"])
+def test_a_damaged_notebook_in_the_cache_is_noticed(tmp_path: Path, content: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "global.db")) as connection:
+        connection.execute("CREATE TABLE nbcache (pk INTEGER)")
+    notebook = tmp_path / "executed" / "one" / "base.ipynb"
+    notebook.parent.mkdir(parents=True)
+    notebook.write_text('{"cells": []}')
+    assert state.whole(tmp_path)
+    notebook.write_text(content, encoding="latin-1")
+    assert not state.whole(tmp_path)
+
+
+def test_a_stamp_that_is_no_text_is_no_stamp(tmp_path: Path) -> None:
+    stamp = tmp_path / "stamp"
+    bootstrap.mark_done(str(stamp), "wanted")
+    assert bootstrap.is_done(str(stamp), "wanted")
+    stamp.write_bytes(b"\xff\xfe")
+    assert not bootstrap.is_done(str(stamp), "wanted")
 
 
 def test_vendored_files_that_were_damaged_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

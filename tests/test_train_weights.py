@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,9 +44,18 @@ def test_pixels_that_are_always_black_keep_no_weights() -> None:
     x = np.random.default_rng(0).random((5, 784), dtype=np.float32)
     x[:, 100:200] = 0
     train_weights.make_small(vae, x)
-    kernel = np.asarray(vae.trainable_variables[0].value)
+    kernel = keras.ops.convert_to_numpy(vae.encoder.variables[0])
     assert (kernel[100:200] == 0).all()
     assert (np.delete(kernel, range(100, 200), axis=0) != 0).all()  # the label's rows as well
+
+
+def test_frozen_weights_are_rounded_as_well() -> None:
+    vae = vae_lib.build_vae(SMALL)
+    vae.trainable = False
+    train_weights.make_small(vae, np.ones((1, 784), np.float32))
+    for variable in (*vae.encoder.variables, *vae.decoder.variables):
+        array = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_array_equal(train_weights.round_weights(array), array)
 
 
 @pytest.fixture
@@ -91,6 +101,15 @@ def test_an_interrupted_run_changes_nothing_and_goes_on_later(
         assert loaded.config == train_weights.CONFIGS[name] == vae_lib.TrainConfig(**registry[name]["config"])
         expected = float(vae_lib.elbo(loaded, vae_lib.load_digits().x_test, samples=10, seed=0).elbo.mean())
         assert registry[name]["metrics"]["digits_elbo"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("content", ["", "null", "3", "[]", "{}", '{"config": {"depth": 1}}', '{"config": {}}', "[" * 100_000])
+def test_a_damaged_entry_in_the_stage_is_as_none(folders: tuple[Path, Path], content: str) -> None:
+    _, stage = folders
+    stage.mkdir()
+    (stage / "one.npz").write_bytes(b"weights")
+    (stage / "one.json").write_text(content)
+    assert train_weights.staged("one", SMALL) is None
 
 
 @pytest.mark.usefixtures("folders")

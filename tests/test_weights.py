@@ -140,7 +140,8 @@ def test_weights_that_are_frozen_are_saved_as_well(tmp_path, freeze):
 
 HISTORY = [
     {"by": "train", "config": {"epochs": 3, "beta": 0.5, "input_dim": 9}, "epochs": 2, "images": 60},
-    {"by": "fit", "config": None, "epochs": 1, "images": 10, "note": "on the odd ones"},
+    {"by": "fit", "epochs": 1, "images": None},
+    {"by": "my own loop", "note": "whatever a user writes down must not make a file that cannot be loaded"},
 ]
 
 
@@ -467,21 +468,14 @@ FORGED = {
     "deep JSON": ({"config": np.array("[" * 100_000)}, "written by save_weights, got"),
     "a number as configuration": ({"config": np.array(3.0)}, "written by save_weights, got"),
     "a list of configurations": ({"config": np.array(["{}", "{}"])}, "written by save_weights, got"),
-    "a number of 4,000 digits": ({"config": np.array(f'{{"latent_dim": 1{"0" * 4000}}}')}, r"expected 10{30} numbers"),
+    "a number of 4,000 digits": ({"config": np.array(f'{{"latent_dim": 1{"0" * 4000}}}')}, "written by save_weights, got: latent_dim: expected a whole number"),
     "many layers": ({"config": np.array(json.dumps({"hidden": [1] * 1000}))}, "expected at most 100 hidden layers, got 1000"),
     "a history of text": ({"trained": np.array("well")}, "written by save_weights, got"),
     "a history that is no list": ({"trained": np.array("{}")}, "written by save_weights, got: a JSON dict, not a list"),
-    "a history of numbers": ({"trained": np.array("[1]")}, "written by save_weights, got: a training 1, not one with"),
-    "a history of nobody": (
-        {"trained": np.array('[{"by": "me", "epochs": 1, "images": 2}]')}, "written by save_weights, got: a training"
-    ),
-    "a history of less than nothing": (
-        {"trained": np.array('[{"by": "fit", "epochs": -1, "images": 2}]')}, "written by save_weights, got: a training"
-    ),
-    "a history without images": ({"trained": np.array('[{"by": "fit", "epochs": 1}]')}, "got: a training"),
-    "a history of another configuration": (
-        {"trained": np.array('[{"by": "train", "epochs": 1, "images": 2, "config": {"depth": 1}}]')}, "depth"
-    ),
+    "a history of numbers": ({"trained": np.array("[1]")}, "written by save_weights, got: .* not a list of objects"),
+    "a history in bytes": ({"trained": np.array(b"[]")}, "written by save_weights, got: .* as trained, not one text"),
+    "several histories": ({"trained": np.array(["[]", "[]"])}, "written by save_weights, got: .* as trained, not one text"),
+    "nested history": ({"trained": np.array('[{"a":' + "[" * 990 + "]" * 990 + "}]")}, "written by save_weights, got"),
     "deep history": ({"trained": np.array("[" * 100_000)}, "written by save_weights, got"),
     "NaN": ({"mu/bias": np.full(2, np.nan, np.float32)}, "expected finite weights, got inf or NaN in mu/bias; train again"),
     "infinity": ({"mu/bias": np.full(2, np.inf, np.float16)}, "expected finite weights, got inf or NaN in mu/bias; train again"),

@@ -79,7 +79,7 @@ def is_done(stamp: str, wanted: str) -> bool:
     try:
         with open(stamp) as file:
             return file.read() == wanted
-    except OSError:
+    except (OSError, ValueError):  # a ValueError of what is no text
         return False
 
 

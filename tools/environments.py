@@ -19,6 +19,8 @@ import time
 import tomllib
 from pathlib import Path
 
+import bootstrap
+
 ROOT = Path(__file__).parent.parent
 
 # August 2026, Python 3.13
@@ -74,15 +76,15 @@ def build(name: str, versions: dict[str, str], python: str) -> str:
     """Create the environment, if it is not there with these versions, and return its Python."""
     folder = ROOT / f".venv-{name}"
     pins = [f"{package}=={version}" for package, version in versions.items()]
-    stamp, wanted = folder / "installed", "\n".join([str(ROOT), *pins, *TOOLS])
+    stamp, wanted = str(folder / "installed"), "\n".join([str(ROOT), *pins, *TOOLS])
     inside = str(folder / "bin" / "python")
-    if not (stamp.exists() and stamp.read_text() == wanted):
+    if not bootstrap.is_done(stamp, wanted):
         print(f"· building {folder.name}: {', '.join(pins)}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
         pip = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, *pins, *TOOLS], check=True)
-        stamp.write_text(wanted)
+        bootstrap.mark_done(stamp, wanted)
     return inside
 
 

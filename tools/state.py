@@ -58,8 +58,9 @@ def whole(cache: Path) -> bool:
                 return False
             connection.execute("SELECT count(*) FROM nbcache").fetchone()
         for notebook in cache.glob("executed/*/base.ipynb"):
-            json.loads(notebook.read_bytes())
-    except (OSError, ValueError, sqlite3.Error):
+            if not isinstance(json.loads(notebook.read_bytes()), dict):
+                return False
+    except (OSError, ValueError, RecursionError, sqlite3.Error):
         return False
     return True
 

@@ -117,8 +117,13 @@ def staged(name: str, config: vae_lib.TrainConfig) -> dict[str, Any] | None:
     entry_file, file = STAGE / f"{name}.json", STAGE / f"{name}.npz"
     if not entry_file.is_file() or not file.is_file():
         return None
-    entry: dict[str, Any] = json.loads(entry_file.read_text(encoding="utf-8"))
-    same = vae_lib.TrainConfig(**entry["config"]) == config and entry["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        entry: dict[str, Any] = json.loads(entry_file.read_text(encoding="utf-8"))
+        same = (
+            vae_lib.TrainConfig(**entry["config"]) == config and entry["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):  # it was damaged: the model is trained again
+        return None
     return entry if same else None
 
 
