@@ -45,10 +45,10 @@ def test_planes_are_turned_as_a_whole_and_the_images_with_them(scrubber, models,
     decoded = np.frombuffer(canvas.decoded, np.uint8).reshape(3, 25, 16)
     z = vae_lib.TrainingRecorder(images[0], images[1]).z_of(2)
     for i, beta in enumerate(canvas.betas):
-        own = np.asarray(models[beta].encoder(images[0])[0], float)
+        own = ops.convert_to_numpy(models[beta].encoder(images[0])[0]).astype(float)
         turn = np.linalg.lstsq(own, codes[i], rcond=None)[0]
         np.testing.assert_allclose(turn @ turn.T, np.eye(2), atol=2e-3)
-        expected = 255 * np.asarray(ops.sigmoid(models[beta].decoder((z @ turn.T).astype("float32"))))
+        expected = 255 * ops.convert_to_numpy(ops.sigmoid(models[beta].decoder((z @ turn.T).astype("float32"))))
         assert np.abs(decoded[i] - expected).max() < 1.5
 
 

@@ -2,6 +2,7 @@
 
 import base64
 
+import keras
 import numpy as np
 import pytest
 from in_node import in_node
@@ -72,12 +73,12 @@ def browser(vae, asked, mnist_or_digits):
 
 def log_joint(vae, x, z):
     """log p(x|z) + log p(z) of one image at many z, (points,): Keras decodes, SciPy knows the prior."""
-    logits = np.asarray(vae.decoder(z.astype(np.float32)), dtype=float)
+    logits = keras.ops.convert_to_numpy(vae.decoder(z.astype(np.float32))).astype(float)
     return logits @ x - np.logaddexp(0, logits).sum(axis=1) + multivariate_normal(np.zeros(2)).logpdf(z)
 
 
 def test_1000_latents_are_decoded_as_keras_does(vae, asked, browser):
-    exact = 1 / (1 + np.exp(-np.asarray(vae.decoder(asked[0]), dtype=float)))
+    exact = 1 / (1 + np.exp(-keras.ops.convert_to_numpy(vae.decoder(asked[0])).astype(float)))
     assert np.abs(read64(browser["pixels"], 784) - exact).max() < 2e-3
 
 
@@ -97,7 +98,7 @@ def test_the_elbo_is_that_of_a_fine_quadrature_within_a_tenth(vae, asked, browse
     eps = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     weights = multivariate_normal(np.zeros(2)).pdf(eps) * (axis[1] - axis[0]) ** 2
     for i, entry in enumerate(browser["ledgers"]):
-        mu, log_var = (np.asarray(part, dtype=float)[0] for part in vae.encoder(asked[1][i : i + 1]))
+        mu, log_var = (keras.ops.convert_to_numpy(part)[0].astype(float) for part in vae.encoder(asked[1][i : i + 1]))
         z = mu + np.exp(0.5 * log_var) * eps
         log_q = multivariate_normal(mu, np.diag(np.exp(log_var))).logpdf(z)
         expected = weights @ (log_joint(vae, asked[1][i].astype(float), z) - log_q)
@@ -125,6 +126,6 @@ def test_the_posterior_stands_where_it_is(vae, asked, browser):
 
 def test_log_p_of_an_image_given_its_code(vae, asked, browser):
     for x, entry in zip(asked[1], browser["ledgers"], strict=False):
-        mu = np.asarray(vae.encoder(x[None])[0], dtype=float)
+        mu = keras.ops.convert_to_numpy(vae.encoder(x[None])[0]).astype(float)
         expected = log_joint(vae, x.astype(float), mu) - multivariate_normal(np.zeros(2)).logpdf(mu)
         assert entry["here"] == pytest.approx(expected[0], abs=0.1)

@@ -104,7 +104,7 @@ IMAGES = RNG.integers(0, 256, size=(30, 9)) / 255
 def test_images_bring_codes_an_encoder_and_examples():
     explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS)
     canvas, sliders = parts(explorer)
-    mu, log_var = (np.asarray(part) for part in VAE.encoder(IMAGES.astype(np.float32)))
+    mu, log_var = (keras.ops.convert_to_numpy(part) for part in VAE.encoder(IMAGES.astype(np.float32)))
     for packed, expected in ((canvas.codes, mu), (canvas.spreads, log_var)):
         np.testing.assert_allclose(np.frombuffer(packed, "<f2").reshape(-1, 2), expected, rtol=2**-11, atol=2**-14)
     for found, expected in zip(
@@ -143,6 +143,7 @@ def test_small_images_are_means_of_blocks_in_four_greys(shape, small):
                 assert abs(found - block.mean()) <= 1 / 6 + 1e-9
 
 
+@pytest.mark.backends
 def test_encode_moves_the_point_and_shows_the_image():
     explorer = LatentExplorer(VAE, images=IMAGES, labels=LABELS)
     assert explorer.given is None
@@ -150,7 +151,7 @@ def test_encode_moves_the_point_and_shows_the_image():
     explorer.observe(heard.append, ["z", "given"])
     mu, log_var = explorer.encode(IMAGES[4].reshape(3, 3))
     for found, expected in zip((mu, log_var), VAE.encoder(IMAGES[4:5].astype(np.float32)), strict=True):
-        np.testing.assert_allclose(found, np.asarray(expected)[0], atol=1e-5)
+        np.testing.assert_allclose(found, keras.ops.convert_to_numpy(expected)[0], atol=1e-5)
     np.testing.assert_allclose(explorer.z, mu, atol=1e-6)
     np.testing.assert_allclose(explorer.given, IMAGES[4].reshape(3, 3), atol=1e-6)
     assert np.frombuffer(parts(explorer)[0].given, np.uint8).tolist() == np.round(255 * IMAGES[4]).tolist()
@@ -180,6 +181,7 @@ def test_without_an_encoder_nothing_is_encoded():
         LatentExplorer(VAE, codes=CODES, labels=LABELS).encode(IMAGES[0])
 
 
+@pytest.mark.backends
 def test_a_vae_and_its_decoder_are_the_same_to_it():
     whole, half = (parts(LatentExplorer(model))[0] for model in (VAE, VAE.decoder))
     assert whole.weights == half.weights == pack_dense_layers(VAE.decoder)[1]
@@ -210,11 +212,12 @@ def test_image_shapes(pixels, given, expected):
     assert parts(LatentExplorer(make_vae(input_dim=pixels), image_shape=given))[0].image_shape == expected
 
 
+@pytest.mark.backends
 def test_the_still_picture_shows_the_point_and_its_image():
     shown = LatentExplorer(VAE, codes=CODES, labels=LABELS, z=[1, -2])
     plane, picture = shown._still().axes
     assert np.column_stack(plane.lines[-1].get_data()).tolist() == [[1.0, -2.0]]
-    expected = np.asarray(keras.ops.sigmoid(VAE.decoder(np.array([[1.0, -2.0]], np.float32))))
+    expected = keras.ops.convert_to_numpy(keras.ops.sigmoid(VAE.decoder(np.array([[1.0, -2.0]], np.float32))))
     np.testing.assert_allclose(np.asarray(picture.images[0].get_array()).ravel(), expected[0], atol=2e-3)
 
 

@@ -324,7 +324,7 @@ def test_a_posterior_is_drawn_with_the_gaussian_on_top():
         ((axes, None, 0, [0.8, 0.1], [-3.0, -2.0]), "posterior: expected a PosteriorGrid, got NoneType"),
         ((None, posterior, 0, [0.8, 0.1], [-3.0, -2.0]), "axes: expected matplotlib axes, got NoneType"),
         ((axes, posterior, 0, [np.nan, 0.1], [-3.0, -2.0]), "mu: expected finite numbers, got NaN"),
-        ((axes, posterior, 0, [0.8, 0.1], [1e4, -2.0]), "a log-variance beyond ±100"),
+        ((axes, posterior, 0, [0.8, 0.1], [1e4, -2.0]), "log_var: expected numbers within ±100, got"),
     ):
         with pytest.raises(ValueError, match=message):
             plots.posterior_and_q(*arguments)

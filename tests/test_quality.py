@@ -59,7 +59,7 @@ def classifier(digits):
 def test_the_classifier_reads_digits_that_it_has_not_seen(classifier, digits):
     features, logits = classifier(digits.x_test)
     assert features.shape == (297, 32)
-    assert np.mean(np.asarray(logits).argmax(axis=1) == digits.y_test) > 0.93
+    assert np.mean(keras.ops.convert_to_numpy(logits).argmax(axis=1) == digits.y_test) > 0.93
 
 
 def test_one_seed_gives_one_classifier(digits):
@@ -80,7 +80,7 @@ def test_real_digits_are_better_than_blurred_ones_and_those_than_noise(classifie
 
 
 def test_numbers_of_a_sample_are_those_of_numpy(classifier, digits):
-    logits = np.asarray(classifier(digits.x_test)[1], float)
+    logits = keras.ops.convert_to_numpy(classifier(digits.x_test)[1]).astype(float)
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expected = SampleQuality(
         probability.max(axis=1).mean(), -np.sum(probability.mean(axis=0) * np.log(probability.mean(axis=0))), 0.0

@@ -53,7 +53,7 @@ def check_integer(name: str, value: Any, *, least: int = 0, most: int | None = N
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):
         wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}: expected a whole number {wanted}, got {_shown(value)}{_tail(remedy)}")
+        raise ValueError(f"{name}: expected a whole number {wanted}, got {shown(value)}{_tail(remedy)}")
     return int(value)
 
 
@@ -79,7 +79,7 @@ def check_seed(value: Any, name: str = "seed") -> int:
     """
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or not 0 <= value < _SEEDS:
-        raise ValueError(f"{name}: expected a whole number of at least 0 and below 2**31, got {_shown(value)}")
+        raise ValueError(f"{name}: expected a whole number of at least 0 and below 2**31, got {shown(value)}")
     return int(value)
 
 
@@ -125,7 +125,7 @@ def check_number(
     good = math.isfinite(given) and (above is None or given > above) and (least is None or given >= least)
     if not (good and (most is None or given <= most) and (below is None or given < below)):
         wanted = _range(above, least, most, below)
-        raise ValueError(f"{name}: expected a finite number{wanted}, got {_shown(value)}{_tail(remedy)}")
+        raise ValueError(f"{name}: expected a finite number{wanted}, got {shown(value)}{_tail(remedy)}")
     return given
 
 
@@ -152,8 +152,33 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
         If it is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {_shown(value)}")
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {shown(value)}")
     return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a yes or no as a bool.
+
+    Parameters
+    ----------
+    name
+        What the message calls it.
+    value
+        True or False, Python's or NumPy's.
+
+    Returns
+    -------
+    bool
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: expected True or False, got {shown(value)}")
+    return bool(value)
 
 
 def as_array(x: Any, name: str = "x", *, remedy: str = "give a float32 array") -> NDArray[Any]:
@@ -356,7 +381,7 @@ def check_point(z: Any, latent_dim: int, limit: float, name: str = "z") -> tuple
     except ValueError:
         point = np.empty(0)
     if point.shape != (latent_dim,) or np.abs(point).max() > limit:
-        raise ValueError(f"{name}: expected {latent_dim} finite numbers from {-limit} to {limit}, got {_shown(z)}")
+        raise ValueError(f"{name}: expected {latent_dim} finite numbers from {-limit} to {limit}, got {shown(z)}")
     return tuple(float(value) for value in point)
 
 
@@ -410,9 +435,9 @@ def check_sides(image_shape: Any, name: str = "image_shape", *, most: int | None
     try:
         height, width = image_shape
         return check_integer(name, height, least=1, most=most), check_integer(name, width, least=1, most=most)
-    except (TypeError, ValueError):
+    except Exception:  # whatever cannot be unpacked, a symbolic tensor too
         range_of_each = "1 or more" if most is None else f"1 to {most}"
-        raise ValueError(f"{name}: expected (height, width), {range_of_each} each, got {_shown(image_shape)}") from None
+        raise ValueError(f"{name}: expected (height, width), {range_of_each} each, got {shown(image_shape)}") from None
 
 
 def check_codes(codes: Any, labels: Any, *, least_dims: int = 2) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -447,7 +472,7 @@ def check_codes(codes: Any, labels: Any, *, least_dims: int = 2) -> tuple[NDArra
     check_finite("codes", points, "training has diverged, train again with a lower learning rate")
     if digits.dtype.kind == "b" or not np.isin(digits, np.arange(10)).all():
         found = [value for value in dict.fromkeys(digits.tolist()) if isinstance(value, bool) or value not in range(10)]
-        raise ValueError(f"labels: expected digits from 0 to 9, got {_shown(found[:5])}; {_label_remedy(digits, digits.shape)}")
+        raise ValueError(f"labels: expected digits from 0 to 9, got {shown(found[:5])}; {_label_remedy(digits, digits.shape)}")
     return points, digits.astype(np.int64)
 
 
@@ -472,6 +497,23 @@ def check_finite(name: str, values: Any, remedy: str) -> None:
     if not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "infinity"
         raise ValueError(f"{name}: expected finite numbers, got {kind}; {remedy}")
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message, on one short line.
+
+    Parameters
+    ----------
+    value
+        Anything.
+
+    Returns
+    -------
+    str
+        80 characters at most, and the name of its type where it is longer.
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
 
 
 def _hides_values(x: Any) -> bool:
@@ -540,12 +582,6 @@ def _range(above: float | None, least: float | None, most: float | None, below: 
     if least is not None and most is not None:
         return f" from {least} to {most}"
     return low + (f" and {high}" if low and high else f" {high}" if high else "")
-
-
-def _shown(value: Any) -> str:
-    """Write a value in a message, on one short line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
 
 
 def _tail(remedy: str) -> str:

@@ -6,10 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from vae_lib.checks import check_choice, check_integer, check_number, check_seed
+from vae_lib.checks import check_choice, check_integer, check_number, check_seed, shown
 
 Activation = Literal["relu", "tanh"]
 Binarization = Literal["none", "dynamic"]
+
+_MOST = 2**31 - 1  # of any count: what 32 bits hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +77,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         hidden = tuple(self.hidden) if isinstance(self.hidden, list) else self.hidden  # a list is what JSON brings
         if not isinstance(hidden, tuple) or not hidden:
-            raise ValueError(f"hidden: expected a non-empty tuple of layer widths such as (512,), got {self.hidden!r}")
-        checked: dict[str, Any] = {"hidden": tuple(check_integer("hidden", width, least=1) for width in hidden)}
+            raise ValueError(f"hidden: expected a non-empty tuple of layer widths such as (512,), got {shown(self.hidden)}")
+        checked: dict[str, Any] = {"hidden": tuple(check_integer("hidden", width, least=1, most=_MOST) for width in hidden)}
         for name in ("input_dim", "latent_dim", "batch_size", "epochs"):
-            checked[name] = check_integer(name, getattr(self, name), least=1)
+            checked[name] = check_integer(name, getattr(self, name), least=1, most=_MOST)
         for name in ("classes", "kl_warmup"):
-            checked[name] = check_integer(name, getattr(self, name), least=0)
+            checked[name] = check_integer(name, getattr(self, name), least=0, most=_MOST)
         for name in ("beta", "free_bits"):
             checked[name] = check_number(name, getattr(self, name), least=0)
         checked["seed"] = check_seed(self.seed)

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import DataError, as_array, check_integer, check_seed, check_values
+from vae_lib.checks import DataError, as_array, check_integer, check_seed, check_values, shown
 from vae_lib.files import Archive, Header, as_path, is_file, replacing
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
@@ -101,7 +101,7 @@ class Dataset:
             raise DataError(str(error)) from error
         if not isinstance(self.source, str) or not isinstance(self.is_mnist, bool | np.bool_):
             raise DataError(
-                f"source and is_mnist: expected a text and True or False, got {self.source!r} and {self.is_mnist!r}; "
+                f"source and is_mnist: expected a text and True or False, got {shown(self.source)} and {shown(self.is_mnist)}; "
                 f"say where the images are from"
             )
         for name, array in arrays.items():
@@ -235,7 +235,7 @@ def binarize(
     Burda et al. 2015, arXiv:1509.00519, in their code (drawn anew in each epoch).
     """
     if not isinstance(mode, str) or mode not in ("none", "threshold", "static", "dynamic"):
-        raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {mode!r}')
+        raise DataError(f'mode: expected "none", "threshold", "static" or "dynamic", got {shown(mode)}')
     grey = check_values(x)
     if mode == "none":
         return grey
@@ -249,7 +249,7 @@ def binarize(
         return (np.random.default_rng(number).random(grey.shape) < grey).astype(np.float32)
     if not isinstance(seed, np.random.Generator):
         raise DataError(
-            f'seed: expected a numpy Generator for mode="dynamic", got {seed!r}; make one with np.random.default_rng(0)'
+            f'seed: expected a numpy Generator for mode="dynamic", got {shown(seed)}; make one with np.random.default_rng(0)'
         )
     return (seed.random(grey.shape) < grey).astype(np.float32)
 

@@ -52,7 +52,6 @@ _MOST_POINTS = 1e6  # for an image, on average: four times as many would be next
 _FARTHEST_GRID = 1e4  # standard deviations of the prior
 _MOST_VALUES = 2**29  # of a posterior on a grid: 2 GB
 _MOST_SAMPLES = 10**7  # of z for an image: hours
-_WIDENING = 8.0  # a grid far wider than the prior grows by this part of its width, so that few steps reach its bound
 _FARTHEST = 9.0  # standard deviations of a Gaussian that are summed over: 1e-18 lies beyond
 _AT_ONCE = 4_000_000  # pairs of a point and a code whose densities are held at a time: 32 MB
 _DIVERGED = "the model has diverged, train again with a lower learning rate"
@@ -79,7 +78,7 @@ class PosteriorGrid(NamedTuple):
     axis: Floats
     """Coordinates along each axis, the middles of equal cells, (points,)."""
     log_density: Floats
-    """log p(z|x), (images, points) or (images, points, points), nats; [i, a, b] is image i at z = (axis[a], axis[b])."""
+    """log p(z|x), (images, points) or (images, points, points), nats; [n, a, b] is image n at z = (axis[a], axis[b])."""
 
 
 class BestGaussian(NamedTuple):
@@ -339,7 +338,7 @@ def best_gaussian(posterior: PosteriorGrid, mu: Floats, log_var: Floats) -> Best
     """Find for each image the diagonal Gaussian with the least KL[q ‖ p(z|x)], which is the one with the highest ELBO.
 
     The search, L-BFGS, starts twice, from the given Gaussian and from the posterior's highest point; the better end counts. What
-    is left is the approximation gap, the price of being Gaussian; what the given q misses besides is its amortisation gap.
+    is left is the approximation gap of a diagonal Gaussian; what the given q misses besides is its amortisation gap.
 
     Parameters
     ----------
@@ -618,13 +617,18 @@ class _LogLikelihood:
         return _COMPILED[vae]
 
     def __call__(self, z: Floats, x: Floats) -> Floats:
-        inputs = (np.asarray(z, np.float32), x)
-        result: Floats = as_array(self._fast.predict_on_batch(inputs))
-        return result if np.isfinite(result).all() else as_array(self._stable.predict_on_batch(inputs))
+        inputs: tuple[Floats, Floats] = np.asarray(z, np.float32), x
+        if keras.backend.backend() == "jax":  # which compiles anew for each shape
+            inputs = _padded(inputs[0]), _padded(inputs[1])
+        wanted = slice(len(z)), slice(x.shape[1]), slice(z.shape[1])
+        result: Floats = as_array(self._fast.predict_on_batch(inputs))[wanted]
+        return result if np.isfinite(result).all() else as_array(self._stable.predict_on_batch(inputs))[wanted]
 
     def _compiled(self, decoder: keras.Model, partition: Callable[[Tensor], Tensor]) -> keras.Model:
-        """Compile for any number of groups, points and images: two calls that differ in all of them tell the backend."""
+        """Compile for any number of groups, points and images: two calls that differ in all of them tell TensorFlow."""
         model = _LikelihoodModel(decoder, partition)
+        if keras.backend.backend() != "tensorflow":
+            return model
         latent_dim, pixels = self._sizes
         log = logging.getLogger("tensorflow")
         log.addFilter(_is_not_about_retracing)
@@ -637,6 +641,12 @@ class _LogLikelihood:
 
 
 _COMPILED: WeakKeyDictionary[VAE, _LogLikelihood] = WeakKeyDictionary()
+
+
+def _padded(array: Floats) -> Floats:
+    """Fill the first two axes with zeros up to powers of two, so that few shapes occur."""
+    missing = [(0, (1 << (size - 1).bit_length()) - size) for size in array.shape[:2]]
+    return np.pad(array, [*missing, (0, 0)])
 
 
 def _is_not_about_retracing(record: logging.LogRecord) -> bool:
@@ -702,13 +712,16 @@ class _Quadrature:
         self.quarters = np.eye(2**self.dims, dtype=np.float32)[quarter]  # (points, quarters): which point is in which
         self.mu, _ = _codes(vae, x)  # (images, dims)
         self.tiles = 0  # along an axis
+        self.widest = int((_MOST_POINTS / _TILE_POINTS) ** (1 / self.dims)) * _FIRST_WIDTH / 2  # limit of the largest coarse grid
         self._cover(_LEAST_LIMIT)
         # log p(x|z) ≤ 0 for Bernoulli pixels: beyond this no posterior has more than exp(−_NEGLIGIBLE) of its mass, codes or not
         farthest = math.sqrt(2 * (_NEGLIGIBLE - self.log_px.min()))
         if (reach := min(float(np.abs(self.mu).max()) + 1, farthest)) > self.limit:
             self._cover(reach)
         while self._share_at_border() > _LOST_AT_BORDER and self.limit < farthest:
-            self._cover(self.limit + max(_FIRST_WIDTH, self.limit / _WIDENING))
+            # far beyond the prior by half as much again, so that few steps reach the widest grid that there may be
+            wider = self.limit + (_FIRST_WIDTH if self.limit < 2 * _LEAST_LIMIT else self.limit / 2)
+            self._cover(min(wider, self.widest) if self.limit < self.widest else wider)
 
     @property
     def points(self) -> int:
@@ -739,10 +752,9 @@ class _Quadrature:
         """Start again with the coarsest grid up to a limit: all tiles for all images. Refuse one with too many points."""
         self.limit = limit
         self.tiles = math.ceil(2 * limit / _FIRST_WIDTH)
-        most = int((_MOST_POINTS / _TILE_POINTS) ** (1 / self.dims))
-        if self.tiles > most:
+        if limit > self.widest:
             raise ValueError(
-                f"vae: expected posteriors within {most * _FIRST_WIDTH / 2:.0f} standard deviations of the prior, got one that "
+                f"vae: expected posteriors within {self.widest:.0f} standard deviations of the prior, got one that "
                 f"may lie beyond; train again with a lower learning rate or a larger beta, or use iwae_bound"
             )
         self._sum(np.arange(self.tiles**self.dims * len(self.x)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import KerasTensor, Variable, backend, ops, random
 
-from vae_lib.checks import as_array, check_seed
+from vae_lib.checks import as_array, check_flag, check_seed
 
 Tensor = Any  # whatever the Keras backend computes with; NumPy arrays are accepted everywhere
 
@@ -44,7 +44,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, *, per_dim: bool = False) -> Tensor
     mu, log_var = _checked(mu=mu, log_var=log_var)
     # expm1, not exp(log_var) − 1: near 0 the latter loses every digit to cancellation
     doubled = ops.expm1(log_var) - log_var + ops.square(mu)  # (batch, latent_dim)
-    return 0.5 * doubled if per_dim else 0.5 * ops.sum(doubled, axis=-1)
+    return 0.5 * doubled if check_flag("per_dim", per_dim) else 0.5 * ops.sum(doubled, axis=-1)
 
 
 def gaussian_log_prob(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:

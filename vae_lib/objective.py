@@ -194,9 +194,11 @@ def kl_weight(beta: float, step: Tensor, warmup_steps: int) -> Tensor:
 
 
 def _check_if_number(name: str, value: Any) -> None:
-    """Refuse what is neither a tensor nor a finite number of at least 0."""
+    """Refuse what is neither a tensor without dimensions nor a finite number of at least 0."""
     if not (ops.is_tensor(value) or isinstance(value, KerasTensor)):
         check_number(name, value, least=0)
+    elif len(value.shape):
+        raise ValueError(f"{name}: expected one number, got a tensor of shape {tuple(value.shape)}")
 
 
 def _is_concrete(x: Tensor) -> bool:

@@ -29,6 +29,7 @@ DIGIT_COLORS = (
 """
 
 
+_LARGEST = 1e6  # of what is drawn: half a side, or the distance of names
 _WIDEST = 100.0  # a log-variance that can be drawn
 _ROUNDING = 1e-6  # by how much a pixel may miss [0, 1], as in `checks`
 
@@ -69,7 +70,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike, *, limit: float | None =
         raise ValueError("codes: expected those of at least one image, got none")
     if limit is None:
         limit = float(np.quantile(np.abs(points[:, :2]), 0.995)) * 1.15 or 1.0  # a collapsed encoder puts all at the origin
-    limit = check_number("limit", limit, above=0)
+    limit = check_number("limit", limit, above=0, most=_LARGEST)
     figure = NotebookFigure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
     for digit in np.unique(digits):
@@ -276,7 +277,11 @@ def explorer_still(
         0.
     """
     points, digits = check_codes(codes, labels)
-    limit, place, picture = check_number("limit", limit, above=0), check_reals(z, "z"), _images(image, image_shape, "image")
+    limit, place, picture = (
+        check_number("limit", limit, above=0, most=_LARGEST),
+        check_reals(z, "z"),
+        _images(image, image_shape, "image"),
+    )
     if place.ndim != 1 or place.size < (2 if len(points) else 1) or len(picture) != 1:
         raise ValueError(
             f"expected one image (1, pixels) and z (latent_dim,), of at least 2 numbers beside a map, got {len(picture)} images "
@@ -320,7 +325,7 @@ def digit_places(codes: ArrayLike, labels: ArrayLike, *, apart: float) -> list[t
         If the shapes do not fit, a code is not finite, a label is no digit, or `apart` is negative.
     """
     points, digits = check_codes(codes, labels)
-    apart = check_number("apart", apart, least=0)
+    apart = check_number("apart", apart, least=0, most=_LARGEST)
     names = np.unique(digits)
     if not len(names):
         return []
@@ -431,7 +436,7 @@ def posterior_and_q(axes: Any, posterior: PosteriorGrid, image: int, mu: ArrayLi
         raise ValueError(f"axes: expected matplotlib axes, got {type(axes).__name__}; make some with figure.subplots()")
     axis, held, mean, spread = _checked_plane(posterior, mu, log_var)
     image = check_integer("image", image, most=len(held) - 1)
-    density = np.exp(held[image].astype(float))
+    density = np.exp(check_reals(held[image], "posterior", remedy="the model has diverged, train it again"))
     levels = _fill_regions(axes, axis, axis, density)
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -456,8 +461,8 @@ def _checked_plane(posterior: Any, mu: Any, log_var: Any) -> tuple[NDArray[Any],
             f"expected a posterior (images, points, points), mu and log_var (2,), got {held.shape}, {mean.shape} and "
             f"{spread.shape}"
         )
-    if np.isnan(held).any() or np.abs(spread).max() > _WIDEST:
-        raise ValueError("posterior, log_var: expected numbers that can be drawn, got NaN or a log-variance beyond ±100")
+    if np.abs(spread).max() > _WIDEST:
+        raise ValueError(f"log_var: expected numbers within ±{_WIDEST:g}, got {spread.tolist()}, which cannot be drawn")
     return axis, held, mean, spread
 
 

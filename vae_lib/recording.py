@@ -68,7 +68,8 @@ class TrainingRecorder(keras.callbacks.Callback):
         super().__init__()
         self.x = check_images(x, 0)
         _, self.labels = check_codes(np.zeros((len(self.x), 2)), labels)
-        self._given_z = None if z is None else as_array(z, "z").astype(np.float32)
+        with np.errstate(over="ignore"):  # what is beyond float32 is found below
+            self._given_z = None if z is None else as_array(z, "z").astype(np.float32)
         if self._given_z is not None and (self._given_z.ndim != 2 or not self._given_z.size):
             raise ValueError(f"z: expected shape (points, latent_dim) with at least one point, got {self._given_z.shape}")
         if self._given_z is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import as_array, check_finite, check_integer, check_number, check_seed
+from vae_lib.checks import as_array, check_finite, check_integer, check_number, check_seed, shown
 
 Array = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ class DiscreteWorld:
         """
         column = self.joint()[:, self.index(x)]
         if not column.sum() > 0:
-            raise ValueError(f"x: expected an observation of positive probability, got {x!r}, which this world never shows")
+            raise ValueError(f"x: expected an observation of positive probability, got {shown(x)}, which this world never shows")
         posterior: Array = column / column.sum()
         return posterior
 
@@ -229,9 +229,8 @@ class DiscreteWorld:
         try:
             return check_integer("x", x, most=count - 1)
         except ValueError:
-            got = f"{x!r:.80}"
             raise ValueError(
-                f"x: expected one of {', '.join(self.observations)}, or a place from 0 to {count - 1}, got {got}"
+                f"x: expected one of {', '.join(self.observations)}, or a place from 0 to {count - 1}, got {shown(x)}"
             ) from None
 
     def _checked_q(self, name: str, q: ArrayLike) -> Array:
@@ -414,12 +413,10 @@ def _relative_entropy(q: Array, p: Array) -> float:
 
 
 def _checked_names(field: str, names: Sequence[str]) -> tuple[str, ...]:
-    try:
-        kept = () if isinstance(names, str) else tuple(names)
-    except TypeError:
-        kept = ()
+    listed = isinstance(names, (list, tuple)) or (isinstance(names, np.ndarray) and names.ndim == 1)
+    kept = tuple(names) if listed else ()
     if not kept or not all(isinstance(name, str) for name in kept) or len(set(kept)) < len(kept):
-        raise ValueError(f"{field}: expected names, at least one and none twice, got {names!r:.200}")
+        raise ValueError(f"{field}: expected names, at least one and none twice, got {shown(names)}")
     return tuple(str(name) for name in kept)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import as_array, check_codes, check_finite, check_images, check_number
+from vae_lib.checks import as_array, check_codes, check_finite, check_images, check_number, shown
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.checks import check_plane_vae
@@ -103,7 +103,7 @@ class BetaScrubber(LinkedWidget):
         given = check_number("beta", beta, remedy=f"the models' are {', '.join(f'{value:g}' for value in self._betas)}")
         near = [number for number, value in enumerate(self._betas) if math.isclose(value, given, rel_tol=1e-6)]
         if not near:  # close, not equal: 0.1 as float32 is the 0.1 that is meant
-            raise ValueError(f"beta: expected one of {', '.join(f'{value:g}' for value in self._betas)}, got {beta!r}")
+            raise ValueError(f"beta: expected one of {', '.join(f'{value:g}' for value in self._betas)}, got {shown(beta)}")
         return near[0]
 
     def _still(self) -> NotebookFigure:

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from vae_lib.checks import check_integer, check_number, check_reals
+from vae_lib.checks import check_integer, check_number, check_reals, shown
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import GaussianWidget, style
@@ -94,7 +94,7 @@ class ElboBalance(GaussianWidget):
         try:
             mu, log_var = check_reals(values, "q")
         except (TypeError, ValueError):  # no numbers, or not two
-            raise ValueError(f"q: expected a mean and a log-variance, got {values!r:.80}; write (0.0, -1.0)") from None
+            raise ValueError(f"q: expected a mean and a log-variance, got {shown(values)}; write (0.0, -1.0)") from None
         self._move(**self._checked(mu=mu, log_var=log_var))
 
     def balance(self) -> Balance:

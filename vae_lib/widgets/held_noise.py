@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import check_reals, check_seed
+from vae_lib.checks import check_reals, check_seed, shown
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.linked import GaussianWidget, style
@@ -125,7 +125,7 @@ def _checked_eps(eps: ArrayLike) -> list[float]:
         noise = np.empty(0)
     if noise.ndim != 1 or not 1 <= noise.size <= MOST_NOISE or not (np.abs(noise) <= NOISE_LIMIT).all():
         raise ValueError(
-            f"eps: expected 1 to {MOST_NOISE} numbers from {-NOISE_LIMIT} to {NOISE_LIMIT}, got {eps!r:.80}; "
+            f"eps: expected 1 to {MOST_NOISE} numbers from {-NOISE_LIMIT} to {NOISE_LIMIT}, got {shown(eps)}; "
             "give standard normal draws"
         )
     return [float(value) for value in noise]

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike, NDArray
 
-from vae_lib.checks import as_array, check_finite, check_limit, check_number, check_reals
+from vae_lib.checks import as_array, check_finite, check_limit, check_number, check_reals, shown
 from vae_lib.plots import NotebookFigure
 from vae_lib.widgets.bundle import bundle
 from vae_lib.widgets.checks import check_plane_vae
@@ -17,7 +17,7 @@ from vae_lib.widgets.linked import LinkedWidget, slider, style
 
 _SIDE = 90  # points of the map along an axis, and of the graph in which the way around is sought
 _COUNT = 61  # points of each way
-_SHYNESS = 0.75  # the price of a step is its length over the density to this power: the higher, the wider the detour
+_SHYNESS = 0.75  # the cost of a step is its length over the density to this power: the higher, the wider the detour
 
 
 class WalkCanvas(anywidget.AnyWidget):
@@ -39,7 +39,7 @@ class WalkCanvas(anywidget.AnyWidget):
 class HoleWalk(LinkedWidget):
     """Walk from one code to another on two ways at once: straight, and around where codes are rare.
 
-    The way around is the cheapest one over a grid, where a step costs the more the rarer codes are. Both ways are decoded
+    The way around is the path of least cost over a grid, where a step costs more where codes are rarer. Both ways are decoded
     beforehand, so that no kernel is needed.
 
     Parameters
@@ -123,18 +123,18 @@ class HoleWalk(LinkedWidget):
 
 
 def _way_around(log_map: NDArray[Any], axis: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[np.float64]:
-    """Find the cheapest way over the grid by Dijkstra's algorithm, and smooth it: (points, 2)."""
+    """Find the way of least cost over the grid by Dijkstra's algorithm, and smooth it: (points, 2)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import dijkstra
 
     count, step = len(axis), axis[1] - axis[0]
-    price = np.exp(-_SHYNESS * np.maximum(log_map, log_map.max() - 20.0))
+    weight = np.exp(-_SHYNESS * np.maximum(log_map, log_map.max() - 20.0))
     number = np.arange(count * count).reshape(count, count)
     edges = []
     for right, up in ((1, 0), (0, 1), (1, 1), (1, -1)):
         here = (slice(None, count - right), slice(max(0, -up), count - max(0, up)))
         there = (slice(right, None), slice(max(0, up), count - max(0, -up)))
-        cost = 0.5 * (price[here] + price[there]) * step * np.hypot(right, up)
+        cost = 0.5 * (weight[here] + weight[there]) * step * np.hypot(right, up)
         edges.append((number[here].ravel(), number[there].ravel(), cost.ravel()))
     rows, columns, costs = (np.concatenate(part) for part in zip(*edges, strict=True))
     graph = csr_matrix((costs, (rows, columns)), shape=(count * count, count * count))
@@ -155,7 +155,7 @@ def _way_around(log_map: NDArray[Any], axis: NDArray[Any], start: NDArray[Any], 
 def _at_equal_distances(way: NDArray[np.float64]) -> NDArray[np.float64]:
     gone = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
     even = np.linspace(0, gone[-1], _COUNT)
-    return np.stack([np.interp(even, gone, way[:, d]) for d in range(2)], axis=1)
+    return np.stack([np.interp(even, gone, way[:, j]) for j in range(2)], axis=1)
 
 
 def _checked_place(name: str, place: ArrayLike, limit: float) -> NDArray[np.float64]:
@@ -164,5 +164,5 @@ def _checked_place(name: str, place: ArrayLike, limit: float) -> NDArray[np.floa
     except ValueError:
         point = np.empty(0)
     if point.shape != (2,) or not (np.abs(point) <= limit).all():
-        raise ValueError(f"{name}: expected two numbers from {-limit} to {limit}, got {place!r:.80}; choose a place on the map")
+        raise ValueError(f"{name}: expected two numbers from {-limit} to {limit}, got {shown(place)}; choose a place on the map")
     return point

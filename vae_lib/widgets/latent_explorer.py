@@ -1,4 +1,4 @@
-"""The latent explorer: sliders on the latent space, decoded in the browser, which also encodes images and keeps their ledger."""
+"""The latent explorer: sliders on the latent space, decoded in the browser, which also encodes images and sums up their ELBO."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from vae_lib.checks import (
     check_point,
     check_sides,
     check_values,
+    shown,
 )
 from vae_lib.plots import DIGIT_COLORS, NotebookFigure, digit_places, explorer_still
 from vae_lib.widgets.bundle import bundle
@@ -63,7 +64,7 @@ class LatentCanvas(PointCanvas):
 
 
 class LatentExplorer(LinkedWidget):
-    """Sliders on the latent space beside the image that the decoder makes of it; with images, an encoder and its ledger as well.
+    """Sliders on the latent space beside the image that the decoder makes of it; with images, an encoder and the ELBO as well.
 
     The weights travel to the browser once; after that no kernel is needed: the same object works in JupyterLab, in Colab and
     in a published page. With a kernel, `z`, `image` and `given` follow what happens in the browser, and can be observed:
@@ -233,7 +234,7 @@ def _checked_shape(image_shape: Any, pixels: int) -> tuple[int, int]:
     try:
         height, width = check_sides((side, side) if image_shape is None else image_shape, most=_LARGEST_SIDE)
     except ValueError:
-        raise ValueError(f"{wanted} {image_shape!r:.80}") from None
+        raise ValueError(f"{wanted} {shown(image_shape)}") from None
     if height * width != pixels:
         raise ValueError(f"{wanted} {[height, width]}")
     return height, width

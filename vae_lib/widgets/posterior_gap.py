@@ -146,8 +146,8 @@ class PosteriorGap(LinkedWidget):
     def _kl(self, share: float) -> float:
         mu, log_var = self._q(share)
         across, up = (
-            np.exp(-0.5 * (np.log(2 * np.pi) + log_var[d] + (axis - mu[d]) ** 2 * np.exp(-log_var[d]))) * self._canvas.step
-            for d, axis in enumerate(self._axes())
+            np.exp(-0.5 * (np.log(2 * np.pi) + log_var[j] + (axis - mu[j]) ** 2 * np.exp(-log_var[j]))) * self._canvas.step
+            for j, axis in enumerate(self._axes())
         )
         entropy = 1 + np.log(2 * np.pi) + 0.5 * log_var.sum()
         return float(-entropy - across @ self._log_density[self.image - 1].astype(float) @ up)
