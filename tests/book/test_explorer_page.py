@@ -460,16 +460,17 @@ def test_each_panel_is_accessible_with_large_targets_on_a_narrow_page(chromium: 
     context.close()
 
 
-def canvas_state(name: str = CHAPTER) -> tuple[dict[str, Any], str]:
-    """The state of the explorer in a page, with its buffers in base 64, and its JavaScript."""
+def canvas_state(name: str = CHAPTER) -> tuple[dict[str, Any], str, str]:
+    """The state of the explorer in a page, with its buffers in base 64, its JavaScript and its style sheet."""
     models = json.loads(widget_state(HTML / name))["state"].values()
     (canvas,) = (model for model in models if "weights" in str(model.get("buffers", "")))
     state = {name: value for name, value in canvas["state"].items() if not name.startswith("_")}
     buffers = {buffer["path"][0]: buffer["data"] for buffer in canvas["buffers"]}
-    return {"plain": state, "bytes": buffers}, canvas["state"]["_esm"]
+    return {"plain": state, "bytes": buffers}, canvas["state"]["_esm"], canvas["state"]["_css"]
 
 
-HARNESS = """async ([state, source]) => {
+HARNESS = """async ([state, source, css]) => {
+  document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
   const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
   window.makeModel = (changes = {}) => {
     const values = { ...state.plain };
@@ -629,7 +630,7 @@ def test_twenty_runs_leave_nothing_behind(harness: Page) -> None:
 
 
 def test_the_state_of_the_page_is_as_light_as_promised() -> None:
-    state, source = canvas_state()
+    state, source, _ = canvas_state()
     weights = b"".join(base64.b64decode(state["bytes"][name]) for name in ("weights", "encoder_weights"))
     assert len(gzip.compress(weights)) < 900_000
     assert len(gzip.compress(source.encode())) < 40_000
@@ -654,7 +655,7 @@ def test_more_dimensions_and_other_shapes(harness: Page) -> None:
     vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=64 * 48, latent_dim=3, hidden=(16,)))
     images = np.random.default_rng(0).random((30, 64 * 48))
     explorer = vae_lib.LatentExplorer(vae, images=images, labels=np.arange(30) % 10, image_shape=(64, 48))
-    harness.evaluate(HARNESS, [state_of(explorer), canvas_state()[1]])
+    harness.evaluate(HARNESS, [state_of(explorer), *canvas_state()[1:]])
     harness.evaluate("window.model = makeModel(); show(model)")
     region = open_panel(harness, "Ledger")
     harness.get_by_role("radio").nth(13).click()

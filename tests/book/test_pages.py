@@ -20,6 +20,7 @@ from conftest import AS_PICTURE, HTML, ROOT, Watched, at_rest, frames, other_pic
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 import vae_lib
+from vae_lib.widgets.bundle import bundle
 
 CHAPTERS = ["book/index", *re.findall(r"- file: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))]
 PAGES = ["search.html", "genindex.html"] + [f"{name}.html" for name in CHAPTERS]
@@ -327,7 +328,7 @@ def test_the_browser_and_keras_agree_on_1000_latents(chromium: Browser, site: st
     z[:4, :2] = [[3.5, 3.5], [-3.5, 3.5], [3.5, -3.5], [-3.5, -3.5]]  # the sliders' corners as well
     page = chromium.new_page()
     page.goto(f"{site}/book/references.html")
-    source = (ROOT / "vae_lib" / "widgets" / "network.js").read_text(encoding="utf-8")
+    source = bundle("network.js")
     decoded = page.evaluate(
         """async ([source, shapes, weights, latents]) => {
           const network = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
