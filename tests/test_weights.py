@@ -82,7 +82,7 @@ def test_the_loaded_model_computes_the_same(saved):
     vae, path = saved
     x = np.random.default_rng(0).random((4, 9), dtype=np.float32)
     for one, other in zip(vae.encoder(x), load_weights(str(path)).encoder(x), strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other))
 
 
 def test_the_path_is_returned_and_nothing_lies_beside_it(saved):
@@ -468,7 +468,7 @@ FORGED = {
     "deep JSON": ({"config": np.array("[" * 100_000)}, "written by save_weights, got"),
     "a number as configuration": ({"config": np.array(3.0)}, "written by save_weights, got"),
     "a list of configurations": ({"config": np.array(["{}", "{}"])}, "written by save_weights, got"),
-    "a number of 4,000 digits": ({"config": np.array(f'{{"latent_dim": 1{"0" * 4000}}}')}, "written by save_weights, got: latent_dim: expected a whole number"),
+    "a number of 4,000 digits": ({"config": np.array(f'{{"latent_dim": 1{"0" * 4000}}}')}, "got: latent_dim: expected a whole"),
     "many layers": ({"config": np.array(json.dumps({"hidden": [1] * 1000}))}, "expected at most 100 hidden layers, got 1000"),
     "a history of text": ({"trained": np.array("well")}, "written by save_weights, got"),
     "a history that is no list": ({"trained": np.array("{}")}, "written by save_weights, got: a JSON dict, not a list"),
@@ -677,6 +677,7 @@ def test_each_file_is_what_its_entry_says(name):
         assert -metrics[f"{images}_elbo"] > metrics[f"{images}_iwae_nll"]
 
 
+@pytest.mark.tensorflow_only  # whose noise the metrics were drawn with: another backend's draws differ by more than rounding
 @pytest.mark.parametrize("name", ["mnist-2d", "mnist-conditional"])
 def test_the_metrics_of_the_registry_are_those_of_the_weights(mnist_or_digits, name):
     # on the same images, drawn with the same seeds: what is left is the rounding of sums; the digits serve without a network
