@@ -13,7 +13,7 @@ from typing import Any
 
 import browser as browser_tool
 import pytest
-from conftest import Watched, widget_state
+from conftest import LIMIT_S, Watched, widget_state
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 CHAPTER = "kl-closed-form"  # one widget
@@ -110,7 +110,7 @@ def test_a_state_from_which_no_widget_can_be_made(chromium: Browser, site: str, 
     with_state(page, state)
     page.goto(f"{site}/book/{CHAPTER}.html")
     page.keyboard.press("Shift")
-    expect(page.locator(f"{PLACE} .vae-still p")).to_have_text(SENTENCE, timeout=60_000)
+    expect(page.locator(f"{PLACE} .vae-still p")).to_have_text(SENTENCE, timeout=1000 * LIMIT_S)
     assert page.locator(f"{PLACE} img").is_visible()
     context.close()
 
@@ -260,7 +260,7 @@ def test_every_kind_of_widget_says_what_is_wrong_with_its_state(blank: Page, htm
         assert well["message"] == "", kind
         assert well["painted"] >= 1, kind
         blank.evaluate("() => { setTimeout(() => { window.results = tryAll() }) }")
-        results = blank.wait_for_function("() => window.results", timeout=240_000).json_value()
+        results = blank.wait_for_function("() => window.results", timeout=5000 * LIMIT_S).json_value()
         for result in results:
             case = f"{kind}.{result['name']} {result['what']}: {result}"
             if "thrown" in result:
@@ -311,7 +311,7 @@ def test_a_map_of_any_size_is_painted_at_once(blank: Page, html: Path, limit: fl
         "window.result = { ...drawn.look(), took: performance.now() - began }; }) }",
         limit,
     )
-    result = blank.wait_for_function("() => window.result", timeout=30_000).json_value()
+    result = blank.wait_for_function("() => window.result", timeout=1000 * LIMIT_S).json_value()
     assert (result["message"], result["painted"]) == ("", 1)
 
 
@@ -332,10 +332,10 @@ def test_a_q_of_huge_variance_hangs_no_close_up(blank: Page, html: Path) -> None
         setTimeout(() => tab.click());
         }"""
     )
-    expect(blank.locator(".vae-explorer-encode .vae-readout")).to_contain_text("σ = (2.354e17, 2.354e17)", timeout=30_000)
+    expect(blank.locator(".vae-explorer-encode .vae-readout")).to_contain_text("σ = (2.354e17, 2.354e17)", timeout=1000 * LIMIT_S)
     painted = int(blank.locator(".vae-explorer").get_attribute("data-painted") or 0)
     blank.evaluate("() => { model.set('z0', 0.25) }")
-    blank.wait_for_function("(before) => drawn.look().painted > before", arg=painted, timeout=30_000)
+    blank.wait_for_function("(before) => drawn.look().painted > before", arg=painted, timeout=1000 * LIMIT_S)
 
 
 # ---- markup that somebody puts into a page --------------------------------------------------------------------------------
@@ -466,6 +466,7 @@ def test_without_site_data_the_theme_switch_works(playwright: Playwright, site: 
     context = playwright.chromium.launch_persistent_context(
         str(profile), executable_path=browser_tool.find(), args=browser_tool.arguments(), headless=True
     )
+    context.set_default_timeout(1000 * LIMIT_S)
     watched = Watched(context, site)  # type: ignore[arg-type]
     page = watched.open(f"{site}/book/{CHAPTER}.html")
     probe = """() => {
