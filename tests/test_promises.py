@@ -5,8 +5,20 @@ import numpy as np
 import pytest
 
 from vae_lib import (
-    TrainConfig, TrainingRecorder, build_vae, check_answer, sample_gaussian, sample_quality, train, train_classifier, training,
-)  # fmt: skip
+    TrainConfig,
+    TrainingRecorder,
+    build_vae,
+    check_answer,
+    elbo,
+    sample_gaussian,
+    sample_quality,
+    train,
+    train_classifier,
+    training,
+    with_label,
+)
+from vae_lib.checks import check_point
+from vae_lib.model import check_vae
 from vae_lib.tiny import DiscreteWorld, LinearGaussian
 
 STILL = TrainConfig(input_dim=6, hidden=(4,), batch_size=50, epochs=1, learning_rate=1e-30)  # steps that move no weight
@@ -111,6 +123,26 @@ def test_fit_records_its_images_its_optimiser_and_its_rate(classes):
     assert entry == {"by": "fit", "beta": 0.5, "free_bits": 0.25, "optimizer": "SGD", "epochs": 2, "images": 64}
 
 
+def test_the_vae_for_one_label_keeps_the_record():
+    vae = build_vae(STILL.replace(classes=3))
+    train(vae, X, labels=np.arange(64) % 3, progress=False)
+    assert [(entry["by"], entry["epochs"], entry["images"]) for entry in with_label(vae, 1).trained] == [("train", 1, 64)]
+
+
+def test_weights_that_are_not_trained_count_as_well():
+    """For whether a model has diverged, and for the VAE of one label."""
+    vae = build_vae(STILL.replace(classes=3))
+    vae.encoder.get_layer("mu").trainable = False
+    vae.decoder.trainable = False
+    one_hot = np.eye(3, dtype=np.float32)[np.full(64, 2)]
+    expected = keras.ops.convert_to_numpy(vae.decoder([X[:, :2], one_hot]))
+    plain = with_label(vae, 2)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(plain.decoder(X[:, :2])), expected, rtol=1e-5, atol=1e-6)
+    vae.encoder.get_layer("mu").bias.assign([np.nan, 0.0])
+    with pytest.raises(ValueError, match="weights mu/bias: expected finite numbers, got NaN; training has diverged"):
+        check_vae(vae, finite=True)
+
+
 def test_another_training_starts_another_record():
     recorder = TrainingRecorder(X, np.arange(64) % 10)
     vae = build_vae(STILL)
@@ -125,6 +157,29 @@ def test_every_seed_gives_a_sample_of_its_own():
     zeros = np.zeros((1, 3))
     samples = {keras.ops.convert_to_numpy(sample_gaussian(zeros, zeros, seed=seed)).tobytes() for seed in range(50)}
     assert len(samples) == 50
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_elbo_draws_other_noise_for_each_image_and_batch_and_takes_the_mean_of_all_samples():
+    slope = 2.0
+    vae = linear_in_z(STILL, slope)
+    by_path = {variable.path: variable for variable in vae.trainable_variables}
+    by_path["decoder_0/bias"].assign(np.full(4, 20.0))  # no image's z comes to where the ReLU is flat
+    by_path["mu/bias"].assign([0.5, 0.0])
+    by_path["log_var/bias"].assign([-2.0, 0.0])
+    images = np.zeros((2001, 6), np.float32)  # three batches
+    once = elbo(vae, images, samples=1).reconstruction
+    assert len(np.unique(once)) > 1900  # float32 merges a few
+    often = elbo(vae, images[:300], samples=100).reconstruction
+    # softplus of so large a logit is the logit: 6 · slope · (20 + z), z ~ N(½, e⁻²)
+    mean, deviation = 6 * slope * 20.5, 6 * slope * np.exp(-1)
+    assert once.mean() == pytest.approx(mean, abs=5 * deviation / np.sqrt(2001))
+    assert once.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * 2001))
+    assert often.std() == pytest.approx(deviation / 10, rel=5 / np.sqrt(2 * 300))
+    other = elbo(vae, images, samples=1, seed=1).reconstruction
+    assert (once != other).mean() > 0.99
 
 
 # ---- the classifier -------------------------------------------------------------------------------------------------------
@@ -165,6 +220,16 @@ def test_every_image_is_judged_also_beyond_a_batch_of_a_thousand():
     assert quality.confidence == pytest.approx(probability.max(axis=1).mean(), rel=1e-6)
     frequency = probability.mean(axis=0)
     assert quality.balance == pytest.approx(-(frequency * np.log(frequency)).sum(), rel=1e-6)
+
+
+# ---- limits ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", [(3.6, 0.0), (-3.6, 0.0), (0.0, 3.6), (0.0, -3.6)])
+def test_a_point_lies_on_the_sliders_on_either_side(point):
+    with pytest.raises(ValueError, match=r"z: expected 2 finite numbers from -3\.5 to 3\.5"):
+        check_point(point, 2, 3.5)
+    assert check_point(np.array(point) / 3.6 * 3.5, 2, 3.5) == pytest.approx(np.array(point) / 3.6 * 3.5)
 
 
 # ---- tiny worlds and exercises --------------------------------------------------------------------------------------------
