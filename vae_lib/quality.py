@@ -169,7 +169,7 @@ def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _run(classifier: keras.Model, images: ArrayLike, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Features and logits as arrays, (images, 32) and (images, classes)."""
-    shape = getattr(classifier, "input_shape", None)
+    shape: Any = getattr(classifier, "input_shape", None)
     if not isinstance(classifier, keras.Model) or len(getattr(classifier, "outputs", None) or []) != 2 or np.shape(shape) != (2,):
         raise ValueError(f"classifier: expected one from train_classifier, got {type(classifier).__name__}; train one first")
     x = check_images(images, classifier.input_shape[1], name)
