@@ -9,6 +9,8 @@ from vae_lib.weights import _count
 
 SMALL = TrainConfig(hidden=(16, 8), latent_dim=3, seed=1)
 
+numpy_of = keras.ops.convert_to_numpy
+
 
 def weights_of(model):
     return [np.asarray(weight) for weight in model.get_weights()]
@@ -252,7 +254,7 @@ def test_tanh_networks():
     vae = build_vae(TrainConfig(input_dim=6, latent_dim=2, hidden=(5,), activation="tanh"))
     kernel, bias, out_kernel, out_bias = weights_of(vae.decoder)
     z = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
-    np.testing.assert_allclose(vae.decoder(z), np.tanh(z @ kernel + bias) @ out_kernel + out_bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(numpy_of(vae.decoder(z)), np.tanh(z @ kernel + bias) @ out_kernel + out_bias, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.backends
@@ -265,7 +267,7 @@ def test_encoder_and_decoder_of_a_conditional_vae_take_the_label():
     for kernel, bias in zip(weights[:4:2], weights[1:4:2], strict=True):
         hidden = np.maximum(hidden @ kernel + bias, 0)
     mu, log_var = vae.encoder([x, y])
-    np.testing.assert_allclose(mu, hidden @ weights[4] + weights[5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(numpy_of(mu), hidden @ weights[4] + weights[5], rtol=1e-5, atol=1e-6)
     assert (log_var.shape, vae.decoder([z, y]).shape) == ((4, 2), (4, 6))
     assert vae((x, y))["logits"].shape == (4, 6)
 
@@ -274,14 +276,14 @@ def test_encoder_and_decoder_of_a_conditional_vae_take_the_label():
 def test_a_conditional_vae_that_ignores_the_label_is_the_ordinary_one():
     conditional, plain = build_vae(LABELLED), build_vae(LABELLED.replace(classes=0))
     for variable, other in zip(conditional.trainable_variables, plain.trainable_variables, strict=True):
-        value, inputs = np.asarray(variable.value).copy(), other.shape[0]
+        value, inputs = np.array(numpy_of(variable)), other.shape[0]
         value[inputs:] = 0
         variable.assign(value)
         other.assign(value[:inputs])
     x, y = np.random.default_rng(0).random((4, 6), dtype=np.float32), one_hot([0, 2, 1, 2])
     for one, other in zip(conditional.encoder([x, y]), plain.encoder(x), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
-    np.testing.assert_allclose(conditional.decoder([x[:, :2], y]), plain.decoder(x[:, :2]), rtol=1e-6)
+        np.testing.assert_allclose(numpy_of(one), numpy_of(other), rtol=1e-6)
+    np.testing.assert_allclose(numpy_of(conditional.decoder([x[:, :2], y])), numpy_of(plain.decoder(x[:, :2])), rtol=1e-6)
 
 
 @pytest.mark.parametrize("label", [0, 1, np.int64(2)])
@@ -293,8 +295,9 @@ def test_with_a_label_it_is_an_ordinary_vae(label):
     assert fixed.config == LABELLED.replace(classes=0)
     x, y = np.random.default_rng(0).random((4, 6), dtype=np.float32), one_hot([label] * 4)
     for one, other in zip(fixed.encoder(x), vae.encoder([x, y]), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(fixed.decoder(x[:, :2]), vae.decoder([x[:, :2], y]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(numpy_of(one), numpy_of(other), rtol=1e-5, atol=1e-6)
+    by_label = numpy_of(vae.decoder([x[:, :2], y]))
+    np.testing.assert_allclose(numpy_of(fixed.decoder(x[:, :2])), by_label, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("label", [3, -1, 1.0, "1", None, True])
