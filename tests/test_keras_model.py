@@ -183,6 +183,7 @@ BAD = {
     "no image": (X[:0], "at least one image"),
     "hidden values": (np.ma.masked_less(X, 0.5), "expected an array without hidden values"),
     "a list of bytes": ([[255] * 6] * 20, "divide bytes by 255"),
+    "a pair": ((X, X), "expected one array of images, got a tuple of 2; give the images alone"),
     "a tensor": (keras.ops.convert_to_tensor(255 * X), "divide bytes by 255"),
 }
 

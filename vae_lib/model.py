@@ -240,7 +240,7 @@ class VAE(keras.Model):
                     f"make them with keras.ops.one_hot(labels, {self.config.classes})"
                 )
             return [images, labels.astype(np.float32)]
-        if _is_array(x) and not self.config.classes:
+        if (_is_array(x) or isinstance(x, tuple)) and not self.config.classes:
             return check_images(x, self.config.input_dim, name)
         if (batch := _first_batch(x)) is not None:
             self._checked_data(batch[0] if isinstance(batch, tuple) else batch, f"{name}, first batch")
