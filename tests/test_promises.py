@@ -1,15 +1,24 @@
 """Promises of docstrings about noise, order, limits and tolerances, each against an oracle of its own."""
 
+import io
+import urllib.request
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage, stats
 
 from vae_lib import (
+    PosteriorGrid,
     TrainConfig,
     TrainingRecorder,
+    best_gaussian,
     build_vae,
     check_answer,
+    data,
     elbo,
+    load_digits,
     sample_gaussian,
     sample_quality,
     train,
@@ -55,6 +64,17 @@ def test_validation_draws_other_noise_for_each_image_batch_and_epoch(monkeypatch
     assert np.mean(history.val_reconstruction) == pytest.approx(mean, abs=5 * np.sqrt(variance / count / epochs))
     # an estimate of a variance from 60 values has the relative standard error √(2/59) = 0.18
     assert np.var(history.val_reconstruction, ddof=1) == pytest.approx(variance / count, rel=1)
+
+
+def test_every_validation_image_counts_also_in_the_last_shorter_batch(monkeypatch):
+    monkeypatch.setattr(training, "_EVALUATION_BATCH", 40)
+    vae = linear_in_z(STILL, 0.0)
+    vae.decoder.layers[-1].bias.assign(np.full(6, 3.0))
+    x = np.zeros((103, 6), np.float32)
+    x[80:] = 1.0  # batches of 40, 40 and 23: the last one alone is white
+    history = train(vae, X, validation=x, progress=False)
+    expected = 6 * (80 * np.log1p(np.exp(3)) + 23 * np.log1p(np.exp(-3))) / 103
+    assert history.val_reconstruction == pytest.approx([expected], rel=1e-5)
 
 
 def test_validation_images_stay_grey_where_training_images_are_binarised():
@@ -180,6 +200,58 @@ def test_the_elbo_draws_other_noise_for_each_image_and_batch_and_takes_the_mean_
     assert often.std() == pytest.approx(deviation / 10, rel=5 / np.sqrt(2 * 300))
     other = elbo(vae, images, samples=1, seed=1).reconstruction
     assert (once != other).mean() > 0.99
+
+
+def test_the_best_gaussian_is_the_best_to_seven_digits():
+    """For a Gaussian posterior the least KL is half of what the diagonal of its precision has over the whole, in closed form."""
+    rng, points, limit = np.random.default_rng(0), 200, 4.0
+    step = 2 * limit / points
+    axis = (np.arange(points) + 0.5) * step - limit
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+    for _ in range(6):
+        correlation, (one, other) = rng.uniform(-0.8, 0.8), rng.uniform(0.15, 0.5, 2)
+        covariance = np.array([[one**2, correlation * one * other], [correlation * one * other, other**2]])
+        log_density = stats.multivariate_normal(rng.uniform(-1, 1, 2), covariance).logpdf(z)[None].astype(np.float32)
+        start = [rng.uniform(-1.5, 1.5, 2)], [rng.uniform(-3, -1, 2)]
+        best = best_gaussian(PosteriorGrid(axis, log_density), *start)
+        precision = np.linalg.inv(covariance)
+        left = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+        assert best.kl == pytest.approx([left], abs=1e-7)
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------------
+
+
+def test_training_and_test_digits_come_from_all_of_the_set():
+    """Scikit-learn's are in the order of their writers: a split that is not shuffled would test on other writers alone."""
+    from sklearn.datasets import load_digits as originals
+
+    x = load_digits().x_test.reshape(-1, 28, 28)[:, 4:24, 4:24]
+    small = ndimage.zoom(x, (1, 8 / 20, 8 / 20), order=1, mode="nearest", grid_mode=True).reshape(-1, 64)
+    distances = ((small[:, None] - originals().data[None] / 16) ** 2).sum(axis=-1)
+    places = distances.argmin(axis=1)  # of each test image in the set, by its nearest neighbour
+    counts, _ = np.histogram(places, bins=6, range=(0, 1797))
+    # 297 of 1,797 drawn without order: 49.5 ± 5.9 of each sixth
+    assert (np.abs(counts - 49.5) < 5 * 5.9).all()
+
+
+def test_a_download_reads_little_beyond_what_mnist_has(monkeypatch):
+    """The images and labels are 54,950,000 bytes; a body without end is left after a few more."""
+    asked = []
+
+    class Endless(io.BytesIO):
+        headers: ClassVar[dict[str, str]] = {}
+
+        def read1(self, size=-1):
+            asked.append(size)
+            assert sum(asked) < 60e6, "the download goes on and on"
+            return bytes(size)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Endless())
+    written = io.BytesIO()
+    with pytest.raises(OSError, match="more came than MNIST has"):
+        data._fetch("https://example.org/mnist.npz", written)
+    assert 54_950_000 < written.tell() == sum(asked) < 60e6
 
 
 # ---- the classifier -------------------------------------------------------------------------------------------------------
