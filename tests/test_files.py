@@ -41,9 +41,14 @@ def test_the_new_content_comes_at_the_end_of_the_block_alone(tmp_path):
 def test_an_error_in_the_block_changes_nothing(tmp_path, error):
     target = tmp_path / "target"
     target.write_bytes(b"old")
-    with pytest.raises(error), replacing(target) as file:
-        file.write(b"half")
-        raise error
+
+    def write_and_fail():
+        with replacing(target) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write_and_fail()
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 

@@ -409,6 +409,7 @@ def f(x: int | None, y: float = 1 + 2) -> str | None:
     if x < 0:
         raise ValueError(f"x: expected {x + 1}")
     return size - 1  # pragma: no mutate
+    return list(zip(x, y, strict=True)) == True
 """
 
 
@@ -419,8 +420,8 @@ def test_annotations_messages_and_marked_lines_are_left_as_they_are() -> None:
         place = (line, SOURCE.splitlines()[line - 1].index(text))
         return not any(start <= place < end for start, end in left_out)
 
-    assert [text for line, text in [(4, "1 + 2"), (5, "3 * x"), (6, "< 0")] if not tried(line, text)] == []
-    untouched = [(3, "import"), (4, "int | None"), (4, "str | None"), (5, "int | str"), (7, "x + 1"), (8, "- 1")]
+    assert [text for line, text in [(4, "1 + 2"), (5, "3 * x"), (6, "< 0"), (9, "== True")] if not tried(line, text)] == []
+    untouched = [(3, "import"), (4, "int | None"), (4, "str | None"), (5, "int | str"), (7, "x + 1"), (8, "- 1"), (9, "True))")]
     assert [text for line, text in untouched if tried(line, text)] == []
 
 

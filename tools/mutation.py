@@ -2,8 +2,8 @@
 
 Cosmic Ray makes the changes: another operator or number, a condition turned round, a loop that does not run. Of all that it could
 make in each core module a random sample is tried, another each week, each in a copy of the tree, by the tests of that module; the
-settings stand in pyproject.toml, [tool.mutation]. Not tried: annotations, messages, and lines marked `# pragma: no mutate`, where
-a change has no effect that a test could see.
+settings stand in pyproject.toml, [tool.mutation]. Not tried: annotations, messages, the `strict` of zip, which guards against what
+cannot come, and lines marked `# pragma: no mutate`, where a change has no effect that a test could see.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def settings(root: Path = ROOT) -> dict[str, Any]:
 
 
 def untried(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Return from where to where a module has nothing to change: annotations, messages, imports for type checkers, marked lines.
+    """Return from where to where nothing of a module is changed: annotations, messages, imports for type checkers and the like.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ def untried(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
             nodes.append(node.annotation)
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
             nodes.append(node.returns)
+        elif isinstance(node, ast.keyword) and node.arg == "strict":
+            nodes.append(node.value)
         elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             nodes.append(node)
     places = [((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)) for node in nodes]  # type: ignore[attr-defined]
