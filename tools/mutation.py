@@ -2,8 +2,8 @@
 
 Cosmic Ray makes the changes: another operator or number, a condition turned round, a loop that does not run. Of all that it could
 make in each core module a random sample is tried, another each week, each in a copy of the tree, by the tests of that module; the
-settings stand in pyproject.toml, [tool.mutation]. Not tried: annotations, messages, the `strict` of zip, which guards against what
-cannot come, and lines marked `# pragma: no mutate`, where a change has no effect that a test could see.
+settings stand in pyproject.toml, [tool.mutation]. Not tried: annotations, messages, the `strict` of zip, which guards against
+what cannot come, and lines marked `# pragma: no mutate`, where a change has no effect that a test could see.
 """
 
 from __future__ import annotations
