@@ -1,6 +1,7 @@
 """Promises of docstrings about noise, order, limits and tolerances, each against an oracle of its own."""
 
 import io
+import threading
 import urllib.request
 from typing import ClassVar
 
@@ -252,6 +253,16 @@ def test_a_download_reads_little_beyond_what_mnist_has(monkeypatch):
     with pytest.raises(OSError, match="more came than MNIST has"):
         data._fetch("https://example.org/mnist.npz", written)
     assert 54_950_000 < written.tell() == sum(asked) < 60e6
+
+
+def test_a_download_that_takes_longer_than_the_whole_may_is_given_up(monkeypatch, tmp_path):
+    finish = threading.Event()
+    monkeypatch.setattr(data, "_DOWNLOAD_LIMIT_S", 0.05)
+    monkeypatch.setattr(data, "_fetch", lambda *_: finish.wait(3))  # then nothing has come, which is another error
+    with pytest.raises(data.DataError, match=r"the download was not finished within 0\.05 s"):
+        data._download_mnist(tmp_path / "mnist.npz")
+    finish.set()
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- the classifier -------------------------------------------------------------------------------------------------------
