@@ -25,7 +25,9 @@ _BY_EPOCH: dict[Any, Callable[[Any], bool]] = {
     keras.callbacks.ModelCheckpoint: lambda callback: callback.save_freq == "epoch",
     keras.callbacks.BackupAndRestore: lambda callback: callback.save_freq == "epoch",
     keras.callbacks.TensorBoard: lambda callback: (
-        callback.update_freq == "epoch" and not callback.write_steps_per_second and not callback.profile_batch
+        callback.update_freq == "epoch"
+        and not callback.write_steps_per_second
+        and not getattr(callback, "_should_trace", False)  # profile_batch, which it does not keep
     ),
 }
 # settings of Adam that the compiled steps do not know
