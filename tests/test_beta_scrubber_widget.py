@@ -78,7 +78,7 @@ def test_bad_input(models, images):
         ({1.0: one}, "at least 2 betas, got 1"),
         ([one], "at least 2 betas, got list"),
         ({1.0: one, -1.0: one}, "models: beta: expected a finite number of at least 0, got"),
-        ({1.0: one, 2.0: None}, "VAE of two latent dimensions"),
+        ({1.0: one, 2.0: None}, "a VAE with two latent dimensions, got NoneType"),
         ({1.0: one, "two": one}, "models: beta: expected a finite number of at least 0, got"),
     ):
         with pytest.raises(ValueError, match=message):
