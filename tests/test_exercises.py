@@ -39,7 +39,7 @@ def test_one_number(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, "half", {"a": 1}, object(), [[1.0], [2.0, 3.0]], 1j, np.ma.masked, [...], np.inf, -np.inf]
+    "answer", [None, "half", {"a": 1}, slice(3), [[1.0], [2.0, 3.0]], 1j, np.ma.masked, [...], np.inf, -np.inf]
 )
 def test_any_answer_is_judged_and_none_raises(answer: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert not check_answer(answer, 0.5)
