@@ -501,7 +501,7 @@ CALLS = {
     ("x", "message"),
     [
         (GOOD[0], r"x: expected shape \(images, 6\) .* got \(6,\); of one image"),
-        (GOOD[None], r"x: expected shape \(images, 6\) .* got \(1, 3, 6\); flatten"),
+        (GOOD[None], r"x: expected shape \(images, 6\) .* got \(1, 3, 6\); give one row an image: flatten"),
         (GOOD[:, :5], r"x: expected shape \(images, 6\) .* got \(3, 5\); the model takes"),
         (GOOD[:0], r"x: expected shape \(images, 6\) with at least one image, got \(0, 6\)"),
         (GOOD * np.nan, r"x: expected values in \[0, 1\], got nan to nan; drop"),
