@@ -19,6 +19,8 @@ from vae_lib import (
     check_answer,
     data,
     elbo,
+    evaluation,
+    exact_log_px,
     load_digits,
     sample_gaussian,
     sample_quality,
@@ -49,6 +51,7 @@ def linear_in_z(config, slope):
 # ---- validation -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_validation_draws_other_noise_for_each_image_batch_and_epoch(monkeypatch):
     """The mean of n independent draws has the variance σ²/n; noise that is shared or starts again leaves more of it."""
     monkeypatch.setattr(training, "_EVALUATION_BATCH", 4)
@@ -67,6 +70,7 @@ def test_validation_draws_other_noise_for_each_image_batch_and_epoch(monkeypatch
     assert np.var(history.val_reconstruction, ddof=1) == pytest.approx(variance / count, rel=1)
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_every_validation_image_counts_also_in_the_last_shorter_batch(monkeypatch):
     monkeypatch.setattr(training, "_EVALUATION_BATCH", 40)
     vae = linear_in_z(STILL, 0.0)
@@ -78,6 +82,7 @@ def test_every_validation_image_counts_also_in_the_last_shorter_batch(monkeypatc
     assert history.val_reconstruction == pytest.approx([expected], rel=1e-5)
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_validation_images_stay_grey_where_training_images_are_binarised():
     """A decoder that gives every pixel the same logit: the cross-entropy of grey 0.3 is exact, that of draws is not."""
     vae = linear_in_z(STILL.replace(binarize="dynamic"), 0.0)
@@ -89,6 +94,7 @@ def test_validation_images_stay_grey_where_training_images_are_binarised():
     assert abs(history.reconstruction[0] - exact) > 1e-3  # 300 draws: they hit the mean exactly in one case of twenty
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_the_reported_loss_has_beta_and_no_free_bits():
     """Also where free bits let a larger KL be minimised."""
     config = STILL.replace(beta=0.25, free_bits=5.0)
@@ -99,6 +105,7 @@ def test_the_reported_loss_has_beta_and_no_free_bits():
         assert loss == pytest.approx(reconstruction + 0.25 * kl, rel=1e-6)
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_the_seconds_of_an_epoch_include_validation(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
@@ -144,6 +151,7 @@ def test_fit_records_its_images_its_optimiser_and_its_rate(classes):
     assert entry == {"by": "fit", "beta": 0.5, "free_bits": 0.25, "optimizer": "SGD", "epochs": 2, "images": 64}
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_the_vae_for_one_label_keeps_the_record():
     vae = build_vae(STILL.replace(classes=3))
     train(vae, X, labels=np.arange(64) % 3, progress=False)
@@ -164,6 +172,7 @@ def test_weights_that_are_not_trained_count_as_well():
         check_vae(vae, finite=True)
 
 
+@pytest.mark.tensorflow_only  # or JAX: PyTorch has no train
 def test_another_training_starts_another_record():
     recorder = TrainingRecorder(X, np.arange(64) % 10)
     vae = build_vae(STILL)
@@ -201,6 +210,43 @@ def test_the_elbo_draws_other_noise_for_each_image_and_batch_and_takes_the_mean_
     assert often.std() == pytest.approx(deviation / 10, rel=5 / np.sqrt(2 * 300))
     other = elbo(vae, images, samples=1, seed=1).reconstruction
     assert (once != other).mean() > 0.99
+
+
+def test_the_difference_of_the_quadrature_is_the_mean_over_images():
+    """All images have one code, so that each alone is summed on the grid that it has among the others."""
+    vae = linear_in_z(STILL, 15.0)
+    images = np.tril(np.ones((6, 6), np.float32))
+    alone = np.array([exact_log_px(vae, images[i : i + 1]).difference for i in range(6)])
+    assert alone.max() > 2 * alone.min()  # so that a maximum, a minimum or a single one would show
+    assert exact_log_px(vae, images).difference == pytest.approx(alone.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("tilt", [2.4, 2.6, 2.8])
+def test_the_grid_goes_on_until_the_border_holds_almost_nothing(tilt):
+    """A likelihood exp(tilt · (z − 25)) makes the posterior N(tilt, 1): at z = 6 it ends by a thousandth too early."""
+    vae = linear_in_z(STILL.replace(latent_dim=1), 1.0)
+    by_path = {variable.path: variable for variable in vae.trainable_variables}
+    by_path["decoder_0/bias"].assign(np.full(4, 20.0))  # the ReLU is flat below −20 alone
+    by_path["logits/bias"].assign(np.full(6, -45.0))
+    result = exact_log_px(vae, np.full((1, 6), tilt / 6, np.float32), tol=1e-4)
+    assert result.log_px == pytest.approx([tilt**2 / 2 - 25 * tilt], abs=1e-4)
+
+
+@pytest.mark.parametrize("growth", [1, 4], ids=["by the number of refinements", "by the number of points"])
+def test_the_quadrature_ends_where_it_never_settles(monkeypatch, growth):
+    """Two bounds, each of which has to end it alone: 16 levels, and a million points an image."""
+    sizes = []
+
+    def refine(self, _):
+        self.pairs = np.repeat(self.pairs, growth)
+        sizes.append(256 * len(self.pairs))  # a pair is a tile of 256 points
+        assert len(sizes) < 50, "refines on and on"
+        assert sizes[-1] < 2e7, "takes more and more points"
+
+    monkeypatch.setattr(evaluation._Quadrature, "refine", refine)
+    with pytest.raises(ValueError, match=r"tol: expected a tolerance that a step of .* reaches, got 0\.01"):
+        exact_log_px(linear_in_z(STILL, 1.0), X[:1])
+    assert sizes
 
 
 def test_the_best_gaussian_is_the_best_to_seven_digits():
