@@ -453,3 +453,43 @@ def test_a_training_that_never_ended_an_epoch_leaves_no_entry():
             raise KeyboardInterrupt
 
     assert trained(AtOnce())[0].trained == []
+
+
+@pytest.mark.parametrize("when", ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"])
+def test_a_callback_that_freezes_layers_is_refused_and_weights_are_kept(when):
+    class Freeze(keras.callbacks.Callback):
+        """Freeze the encoder at some moment."""
+
+    def freeze(self, *_, **__):
+        self.model.encoder.trainable = False
+
+    setattr(Freeze, when, freeze)
+    vae, first = build_vae(CONFIG), Watch()
+    with pytest.raises(ValueError, match=r"callbacks: expected the same layers .* set it between two calls of train"):
+        trained([first, Freeze()], vae=vae, validation=X)
+    vae.encoder.trainable = True
+    expected = first.ends[0] if when == "on_epoch_end" else weights_of(build_vae(CONFIG))
+    assert_weights(vae, expected)
+    assert [entry["epochs"] for entry in vae.trained] == [1] * (when == "on_epoch_end")
+
+
+def test_the_way_to_release_frozen_layers_works():
+    vae = build_vae(CONFIG)
+    vae.trainable = False
+    with pytest.raises(ValueError, match=r"set vae\.trainable = True"):
+        trained([], vae=vae)
+    vae.trainable = True
+    vae.encoder.trainable = vae.decoder.trainable = False
+    with pytest.raises(ValueError, match=r"set vae\.encoder\.trainable = True"):
+        trained([], vae=vae)
+    vae.encoder.trainable = True
+    assert vae.trainable_variables
+    for layer in vae.encoder.layers:
+        layer.trainable = False
+    with pytest.raises(ValueError, match=r"set vae\.decoder\.trainable = True"):
+        trained([], vae=vae)
+    vae.decoder.trainable = True
+    for layer in vae.decoder.layers:
+        layer.trainable = False
+    with pytest.raises(ValueError, match=r"for a layer in vae\.encoder\.layers"):
+        trained([], vae=vae)

@@ -468,6 +468,20 @@ def test_posterior_says_which_axis_is_which():
 
 
 @pytest.mark.backends
+def test_active_units_are_not_counted_where_rounding_hides_the_codes():
+    """At 1e7 neighbouring float32 numbers lie 1 apart: a variance of 0 there says nothing about a collapse."""
+    vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=6, hidden=(4,)))
+    x = np.random.default_rng(0).random((20, 6), dtype=np.float32)
+    bias = vae.encoder.get_layer("mu").bias
+    bias.assign([1e3, 0.0])  # two digits behind the point are left, and the variance with them
+    before = vae_lib.active_units(vae, x).variance
+    bias.assign([0.0, 0.0])
+    np.testing.assert_allclose(before, vae_lib.active_units(vae, x).variance, rtol=0.02)
+    bias.assign([1e7, 0.0])
+    with pytest.raises(ValueError, match=r"codes that float32 can tell apart, got up to 1e\+07; the model has diverged"):
+        vae_lib.active_units(vae, x)
+
+
 def test_active_units_leave_out_a_dead_dimension(small_digits):
     vae = vae_lib.build_vae(vae_lib.TrainConfig(input_dim=64, latent_dim=4, hidden=(16,), seed=2))
     layer = vae.encoder.get_layer("mu")

@@ -312,3 +312,91 @@ def test_weights_that_have_diverged_are_named():
 def test_something_else_is_no_vae(thing):
     with pytest.raises(ValueError, match=r"model: expected a VAE, got \w+; make one with build_vae\(config\)"):
         check_vae(thing, "model")
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch"])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (255 * X, "divide bytes by 255"),
+        (X * np.nan, "NaNs"),
+        (X[:, :4], r"expected shape \(images, 6\)"),
+        (X[:0], "at least one image"),
+        (None, "expected numbers, got NoneType"),
+        (np.ma.masked_greater(X, 0.5), "hidden values"),
+    ],
+)
+def test_predictions_refuse_what_is_no_image(method, x, message):
+    with pytest.raises(ValueError, match=f"x: .*{message}"):
+        getattr(build_vae(CONFIG), method)(x)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_on_batch"])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (X, r"x: expected the pair \[x, y\]"),
+        ([X, Y, Y], "got a list of 3"),
+        ({"x": X, "y": Y}, "got a dict"),
+        (None, "got a NoneType"),
+        ([X, Y * np.nan], r"x\[1\]: .*nan"),
+        ([X, 5 * Y], r"x\[1\]: expected values in \[0, 1\]"),
+    ],
+)
+def test_a_conditional_vae_refuses_what_is_no_pair(method, x, message):
+    vae = build_vae(LABELLED)
+    vae.compile("adam")
+    with pytest.raises(ValueError, match=message):
+        getattr(vae, method)(x)
+    assert vae.trained == []
+
+
+@pytest.mark.parametrize("data", [(X, Y), [X, Y], ([X, Y],), ([X, Y], X), ((X, Y), None)])
+def test_the_validation_pair_of_a_conditional_vae_is_taken_in_each_form(data):
+    vae = build_vae(LABELLED)
+    vae.compile(keras.optimizers.Adam(0.01))
+    history = vae.fit([X, Y], validation_data=data, verbose=0).history
+    mu, log_var = vae.encoder([X, Y])
+    kl = 0.5 * (np.exp(to_numpy(log_var)) + to_numpy(mu) ** 2 - 1 - to_numpy(log_var)).sum(axis=1).mean()
+    assert history["val_kl"] == pytest.approx([kl], rel=1e-4)
+
+
+def test_validation_data_are_refused_before_training_wherever_they_stand():
+    vae = build_vae(CONFIG)
+    vae.compile("adam")
+    with pytest.raises(ValueError, match=r"validation_data: .*divide bytes by 255"):
+        vae.fit(X, None, 10, 1, 0, None, 0.0, 255 * X)
+    with pytest.raises(ValueError, match="sample_weight"):
+        vae.fit(X, verbose=0, validation_data=(X, X, np.ones(20)))
+    assert vae.trained == []
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_sample_weights_are_refused_without_targets_too(method):
+    vae = build_vae(CONFIG)
+    vae.compile("adam")
+    with pytest.raises(ValueError, match="sample_weight: expected none"):
+        getattr(vae, method)(X, sample_weight=np.ones(20))
+
+
+@pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_frozen_part_can_be_released_in_a_copy(make, part, tmp_path):
+    vae = build_vae(CONFIG)
+    getattr(vae, part).trainable = False
+    other = make(vae, tmp_path)
+    assert len(other.trainable_variables) == len(vae.trainable_variables)
+    getattr(other, part).trainable = True
+    assert len(other.trainable_variables) == len(vae.encoder.variables + vae.decoder.variables)
+
+
+@pytest.mark.parametrize("frozen", [5, None, [[]]])
+def test_a_configuration_with_a_wrong_list_of_frozen_layers_is_refused(frozen):
+    with pytest.raises(ValueError, match=r"expected what VAE\.get_config returns"):
+        VAE.from_config({**build_vae(CONFIG).get_config(), "frozen": frozen})
+
+
+@pytest.mark.parametrize("record", [b"", b"[", b"3", b"null", b"[" * 100_000, b"\xff"])
+def test_a_damaged_record_of_trainings_is_refused(record):
+    with pytest.raises(ValueError, match="trained: expected"):
+        build_vae(CONFIG).load_own_variables({"trained": np.frombuffer(record, np.uint8)})

@@ -54,6 +54,7 @@ _MOST_VALUES = 2**29  # of a posterior on a grid: 2 GB
 _MOST_SAMPLES = 10**7  # of z for an image: hours
 _FARTHEST = 9.0  # standard deviations of a Gaussian that are summed over: 1e-18 lies beyond
 _AT_ONCE = 4_000_000  # pairs of a point and a code whose densities are held at a time: 32 MB
+_COARSEST = 0.01  # distance between neighbouring float32 numbers that hides the variance of codes
 _DIVERGED = "the model has diverged, train again with a lower learning rate"
 
 
@@ -448,6 +449,8 @@ def active_units(vae: VAE, x: NDArray[np.float32], *, labels: Any = None, thresh
     threshold = check_number("threshold", threshold, least=0, remedy="it is a variance, and 0.01 is usual")
     groups = _by_label(vae, x, labels)
     mu = _in_order([_codes(one, x[rows])[0] for one, rows in groups], groups)
+    if np.spacing(np.abs(mu).max()) > _COARSEST:
+        raise ValueError(f"vae: expected codes that float32 can tell apart, got up to {np.abs(mu).max():.3g}; {_DIVERGED}")
     variance = mu.var(axis=0, dtype=np.float64)
     return ActiveUnits(int((variance > threshold).sum()), variance)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -11,10 +12,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from vae_lib.checks import as_array, check_finite, check_images, check_integer, check_seed
+from vae_lib.checks import as_array, check_finite, check_images, check_integer, check_seed, check_values, shown
 from vae_lib.config import TrainConfig
 from vae_lib.gaussian import Tensor, sample_gaussian
 from vae_lib.objective import batch_loss, elbo_terms, free_bits_kl
+
+_FIT_PARAMETERS = tuple(inspect.signature(keras.Model.fit).parameters)[2:]  # after self and x
 
 
 @keras.saving.register_keras_serializable(package="vae_lib")
@@ -125,7 +128,7 @@ class VAE(keras.Model):
             raise ValueError(f"trained: expected a list of dicts, one for each training, got {type(record).__name__}")
         try:
             self._trained = json.dumps(record)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"trained: expected what JSON can hold, got: {error}; give numbers, texts, lists and dicts"
             ) from error
@@ -175,12 +178,14 @@ class VAE(keras.Model):
         ValueError
             If images have the wrong shape or a value is outside [0, 1]; nothing is trained then.
         """
+        kwargs = {**dict(zip(_FIT_PARAMETERS, args, strict=False)), **kwargs}
+        _refuse_weights(kwargs)
         x = self._checked_data(x, "x")
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._checked_validation(kwargs["validation_data"])
         before = self.history if hasattr(self, "history") else None
         try:
-            return super().fit(x, *args, **kwargs)
+            return super().fit(x, **kwargs)
         finally:
             if (history := getattr(self, "history", None)) is not before:  # else it was refused before the first step
                 self._record_fit(x, history)
@@ -219,43 +224,70 @@ class VAE(keras.Model):
         ValueError
             If images have the wrong shape or a value is outside [0, 1].
         """
+        _refuse_weights(kwargs)
         return super().evaluate(self._checked_data(x, "x"), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute what `call` returns batch by batch, as Keras does, after a look at the images, as in `fit`."""
+        return super().predict(self._checked_data(x, "x"), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Compute what `call` returns for one batch, as Keras does, after a look at the images, as in `fit`."""
+        return super().predict_on_batch(self._checked_data(x, "x"))
 
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Take one gradient step as Keras does, after a look at the images, as in `fit`."""
+        _refuse_weights(kwargs)
         return super().train_on_batch(self._checked_data(x, "x"), *args, **kwargs)
 
     def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Measure the loss of one batch as Keras does, after a look at the images, as in `fit`."""
+        _refuse_weights(kwargs)
         return super().test_on_batch(self._checked_data(x, "x"), *args, **kwargs)
 
     def _checked_data(self, x: Any, name: str) -> Any:
         """Check arrays or, of a conditional VAE, a pair of them, and the first batch of what is read batch by batch."""
-        if self.config.classes and isinstance(x, (list, tuple)) and len(x) == 2:
-            labels = as_array(x[1], f"{name}[1]")
-            images = check_images(x[0], self.config.input_dim, f"{name}[0]")
-            if labels.shape != (len(images), self.config.classes):
-                raise ValueError(
-                    f"{name}[1]: expected one-hot labels {(len(images), self.config.classes)}, got {labels.shape}; "
-                    f"make them with keras.ops.one_hot(labels, {self.config.classes})"
-                )
-            return [images, labels.astype(np.float32)]
-        if (_is_array(x) or isinstance(x, tuple)) and not self.config.classes:
-            return check_images(x, self.config.input_dim, name)
         if (batch := _first_batch(x)) is not None:
-            self._checked_data(batch[0] if isinstance(batch, tuple) else batch, f"{name}, first batch")
-        return x
+            first = batch[0] if isinstance(batch, (list, tuple)) else batch
+            if np.shape(first) == (self.config.input_dim,):
+                wanted = f"batches (images, {self.config.input_dim})"
+                raise ValueError(f"{name}, first batch: expected {wanted}, got a single image; use {name}.batch(50)")
+            self._checked_data(first, f"{name}, first batch")
+            return x
+        if not (x is None or _is_array(x) or isinstance(x, (tuple, dict))):
+            return x  # what Keras reads batch by batch, or refuses
+        if not self.config.classes:
+            return check_images(x, self.config.input_dim, name)
+        if not isinstance(x, (list, tuple)) or len(x) != 2:
+            got = f"a {type(x).__name__}" + (f" of {len(x)}" if isinstance(x, (list, tuple)) else "")
+            raise ValueError(
+                f"{name}: expected the pair [x, y] of images and one-hot labels, got {got}; this VAE is conditional, "
+                f"make labels one-hot with keras.ops.one_hot(labels, {self.config.classes})"
+            )
+        images = check_images(x[0], self.config.input_dim, f"{name}[0]")
+        labels = as_array(x[1], f"{name}[1]")
+        if labels.shape != (len(images), self.config.classes):
+            raise ValueError(
+                f"{name}[1]: expected one-hot labels {(len(images), self.config.classes)}, got {labels.shape}; "
+                f"make them with keras.ops.one_hot(labels, {self.config.classes})"
+            )
+        return [images, check_values(labels, f"{name}[1]")]
 
     def _checked_validation(self, data: Any) -> Any:
-        """Check validation data as `fit` takes them: images, or a tuple that begins with them."""
-        if isinstance(data, tuple) and data and not (self.config.classes and len(data) == 2 and np.ndim(data[0]) == 2):
-            return (self._checked_data(data[0], "validation_data"), *data[1:])
+        """Check validation data as `fit` takes them: images, or a tuple that begins with them, or a pair [x, y]."""
+        first = data[0] if isinstance(data, (list, tuple)) and len(data) else None
+        of_arrays = len(getattr(first, "shape", ())) > 1
+        if self.config.classes and of_arrays and len(data) == 2:  # [x, y], which Keras would take for inputs and targets
+            return (self._checked_data(data, "validation_data"),)
+        if first is not None and (isinstance(data, tuple) or of_arrays):
+            _refuse_weights({"sample_weight": data[2] if len(data) > 2 else None})
+            return (self._checked_data(first, "validation_data"), *data[1:])
         return self._checked_data(data, "validation_data")
 
     def get_config(self) -> dict[str, Any]:
         """Return what is needed to make the model again, but for its weights."""
-        layers_of_both = [*self.encoder.layers, *self.decoder.layers]
-        frozen = [layer.name for layer in layers_of_both if not layer.trainable]
+        parts = [self.encoder, self.decoder]
+        frozen = [layer.name for layer in (*parts, *parts[0].layers, *parts[1].layers) if not layer.trainable]
         return {"name": self.name, "trainable": self.trainable, "config": asdict(self.config), "frozen": frozen}
 
     @classmethod
@@ -281,11 +313,13 @@ class VAE(keras.Model):
         """
         try:
             vae = cls(TrainConfig(**config["config"]), name=config.get("name", "vae"))
+            frozen = set(config.get("frozen", ()))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"config: expected what VAE.get_config returns, got {config!r} ({error})") from error
-        for layer in [*vae.encoder.layers, *vae.decoder.layers]:
-            if layer.name in config.get("frozen", ()):
-                layer.trainable = False
+            raise ValueError(f"config: expected what VAE.get_config returns, got {shown(config)} ({error})") from error
+        parts = vae.encoder, vae.decoder  # first, for they set all of theirs
+        for layer in (*parts, *parts[0].layers, *parts[1].layers):
+            if (trainable := layer.name not in frozen) != layer.trainable:
+                layer.trainable = trainable
         if not config.get("trainable", True):
             vae.trainable = False
         return vae
@@ -299,7 +333,10 @@ class VAE(keras.Model):
         """Load how the weights were trained; files of other makers say nothing about it."""
         names = list(store.keys())
         if "trained" in names:
-            self.trained = json.loads(np.asarray(store["trained"]).tobytes())
+            try:
+                self.trained = json.loads(np.asarray(store["trained"]).tobytes())
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"trained: expected the record of trainings that VAE.save writes, got: {error}") from error
         super().load_own_variables({name: store[name] for name in names if name != "trained"})
 
     def compute_loss(
@@ -336,8 +373,7 @@ class VAE(keras.Model):
             If sample weights are given: a weighted ELBO is not defined here. Or if the configuration asks for what only `train`
             does: dynamic binarisation, a warm-up, a falling learning rate.
         """
-        if sample_weight is not None:
-            raise ValueError("sample_weight: expected none, for every image counts the same; leave it out")
+        _refuse_weights({"sample_weight": sample_weight})
         if training and (self.config.binarize != "none" or self.config.kl_warmup or self.config.learning_rate_end is not None):
             raise ValueError(
                 f"fit: expected a configuration without binarize, kl_warmup and learning_rate_end, got {self.config}; "
@@ -348,6 +384,13 @@ class VAE(keras.Model):
         self.reconstruction_metric.update_state(terms.reconstruction)
         self.kl_metric.update_state(terms.kl)
         return batch_loss(terms, self.config.beta, kl=kl_in_loss(self.config, mu, log_var))
+
+
+def _refuse_weights(given: Mapping[str, Any]) -> None:
+    """Refuse sample weights, which Keras leaves out without a word where there are no targets."""
+    for name in ("sample_weight", "class_weight"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name}: expected none, for every image counts the same; leave it out")
 
 
 def _is_array(x: Any) -> bool:

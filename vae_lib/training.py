@@ -156,8 +156,16 @@ def train(
         raise ValueError("validation_labels: expected none without validation images; give validation as well")
     called = _checked_callbacks(callbacks)
     if not vae.trainable_variables:
-        raise ValueError("vae: expected weights to train, got none: every layer is frozen; set vae.trainable = True")
+        raise ValueError(f"vae: expected weights to train, got none: every layer is frozen; {_how_to_release(vae)}")
     return _Training(vae, (x, labels), config, held_out, called, progress=progress).run()
+
+
+def _how_to_release(vae: VAE) -> str:
+    """Say which of the frozen to release: setting a model's `trainable` to what it is already does nothing to its layers."""
+    for model, name in ((vae, "vae"), (vae.encoder, "vae.encoder"), (vae.decoder, "vae.decoder")):
+        if not model.trainable:
+            return f"set {name}.trainable = True"
+    return "set layer.trainable = True for a layer in vae.encoder.layers or vae.decoder.layers"
 
 
 def _checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -238,6 +246,7 @@ class _Training:
         self.vae, self.config, self.validation, self.progress = vae, config, validation, progress
         self.xla = compiler()
         self.adam = _optimizer(vae, config)
+        self.variables = list(vae.trainable_variables)
         self.count = len(data[0])
         self.batch_size = min(config.batch_size, self.count)
         batches = -(-self.count // self.batch_size)
@@ -258,6 +267,7 @@ class _Training:
         vae.stop_training = False
         vae._initial_epoch = None  # where BackupAndRestore says to go on
         self.watch.on_train_begin()
+        self._check_frozen()
         first = vae._initial_epoch or 0
         self.finished = (0, self._state())
         what = {"by": "train", "config": asdict(config), "images": self.count, "epochs": first}
@@ -276,7 +286,7 @@ class _Training:
                 if vae.stop_training:
                     break
             if len(self.history):
-                self.adam.finalize_variable_values(vae.trainable_variables)  # a moving average takes the place of the weights
+                self.adam.finalize_variable_values(self.variables)  # a moving average takes the place of the weights
         except KeyboardInterrupt:
             interrupted = True
             self._put_back()
@@ -314,6 +324,7 @@ class _Training:
 
     def _take(self, order: NDArray[np.int32], number: int) -> dict[str, float]:
         """Take the gradient steps for these images, in this order; the model's weights and optimiser move with them."""
+        self._check_frozen()
         if len(order) not in self.steps:
             self.steps[len(order)] = compiled_steps(self.xla, self.vae, self.config, len(order), self.warmup_steps, self.adam)
         rate = np.float32(ops.convert_to_numpy(self.adam.learning_rate))
@@ -353,6 +364,7 @@ class _Training:
         x, labels = self.validation
         totals = np.zeros(2)
         self.watch.on_test_begin()
+        self._check_frozen()
         values = _values([*self.vae.trainable_variables, *frozen_variables(self.vae)])
         logs: dict[str, float] = {}
         for i, start in enumerate(range(0, len(x), _EVALUATION_BATCH)):
@@ -375,12 +387,20 @@ class _Training:
         # by the same factor also where a callback has changed it
         self.adam.learning_rate = wanted if now == before else float(now) * wanted / float(before)
 
+    def _check_frozen(self) -> None:
+        """Refuse layers that were frozen or released meanwhile: Adam and the compiled steps are made for those of the start."""
+        if [id(variable) for variable in self.vae.trainable_variables] != [id(variable) for variable in self.variables]:
+            raise ValueError(
+                "callbacks: expected the same layers to be trained from start to end, got others: one of them has set trainable; "
+                "set it between two calls of train"
+            )
+
     def _state(self) -> State:
         """Copy what training changes out of the model and its optimiser."""
         adam = self.adam
         averages = adam._model_variables_moving_average if adam.use_ema else []
         step = ops.cast(adam.iterations.value, "int32")
-        lists = self.vae.trainable_variables, [*adam._momentums, *adam._velocities], averages
+        lists = self.variables, [*adam._momentums, *adam._velocities], averages
         return State(step, *([ops.copy(variable.value) for variable in variables] for variables in lists))
 
     def _set(self, state: State) -> None:
@@ -388,7 +408,7 @@ class _Training:
         adam = self.adam
         averages = adam._model_variables_moving_average if adam.use_ema else []
         adam.iterations.assign(state.step)
-        lists = self.vae.trainable_variables, [*adam._momentums, *adam._velocities], averages
+        lists = self.variables, [*adam._momentums, *adam._velocities], averages
         for variables, values in zip(lists, state[1:], strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
