@@ -400,3 +400,26 @@ def test_a_configuration_with_a_wrong_list_of_frozen_layers_is_refused(frozen):
 def test_a_damaged_record_of_trainings_is_refused(record):
     with pytest.raises(ValueError, match="trained: expected"):
         build_vae(CONFIG).load_own_variables({"trained": np.frombuffer(record, np.uint8)})
+
+
+def test_the_mean_loss_does_not_overflow_in_half_precision():
+    """Twelve nats an image, and 9,000 images: float16 ends at 65,504."""
+    x = np.random.default_rng(0).random((9000, 16), dtype=np.float32)
+    config = TrainConfig(input_dim=16, hidden=(8,))
+
+    def measured():
+        vae = build_vae(config)
+        vae.compile("adam")
+        return vae.evaluate(x, batch_size=1000, verbose=0, return_dict=True)
+
+    expected = measured()
+    keras.config.set_floatx("float16")
+    try:
+        assert measured() == pytest.approx(expected, rel=1e-5)
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_long_doubles_are_taken_as_numbers():
+    x = X.astype(np.longdouble)
+    np.testing.assert_array_equal(to_numpy(bernoulli_log_prob(x, X)), to_numpy(bernoulli_log_prob(X.astype(float), X)))

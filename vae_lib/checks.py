@@ -209,6 +209,8 @@ def as_array(x: Any, name: str = "x", *, remedy: str = "give a float32 array") -
         array = np.asarray(_from_tensor(x))
         if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its like: floats that NumPy does not know
             array = array.astype(np.float32)
+        if array.dtype == np.longdouble and array.dtype.itemsize > 8:  # which no backend knows
+            array = array.astype(np.float64)
         if array.dtype.kind not in "buif":
             raise TypeError(f"an array of {array.dtype}" if array.ndim else type(x).__name__)
     except Exception as error:  # an object's own conversion may raise anything
@@ -570,6 +572,10 @@ def _label_remedy(array: NDArray[Any], wanted: tuple[int, ...]) -> str:
         return "give digits, not one-hot rows: labels.argmax(axis=1)"
     if array.shape != wanted:
         return "give one number an image"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "drop what has no label"
+    if array.dtype.kind == "b":
+        return "convert them with labels.astype(int)"
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
         return "convert them with labels.astype(int)"
     return "count them from 0"

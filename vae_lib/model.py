@@ -111,8 +111,8 @@ class VAE(keras.Model):
         self.encoder = _encoder(config)
         self.decoder = _decoder(config)
         self.sampling = Sampling(config.seed, name="sampling")
-        self.reconstruction_metric = keras.metrics.Mean(name="reconstruction")
-        self.kl_metric = keras.metrics.Mean(name="kl")
+        self.reconstruction_metric = keras.metrics.Mean(name="reconstruction", dtype="float32")
+        self.kl_metric = keras.metrics.Mean(name="kl", dtype="float32")
         self._trained = "[]"
         self.build((None, config.input_dim))
 
@@ -247,6 +247,9 @@ class VAE(keras.Model):
 
     def _checked_data(self, x: Any, name: str) -> Any:
         """Check arrays or, of a conditional VAE, a pair of them, and the first batch of what is read batch by batch."""
+        tracker = getattr(self, "_loss_tracker", None)
+        if tracker is not None and tracker.dtype != "float32":  # of Keras's floatx, and in half precision a sum overflows
+            object.__setattr__(self, "_loss_tracker", keras.metrics.Mean(name="loss", dtype="float32"))
         if (batch := _first_batch(x)) is not None:
             first = batch[0] if isinstance(batch, (list, tuple)) else batch
             if np.shape(first) == (self.config.input_dim,):
