@@ -257,7 +257,7 @@ BAD = {
     "a label of -1": (lambda: plots.latent_scatter(CODES[:2], [1, -1]), "labels: expected digits from 0 to 9"),
     "a label of 0.5": (lambda: plots.latent_scatter(CODES[:2], [1, 0.5]), "labels: expected digits from 0 to 9"),
     "labels in words": (lambda: plots.latent_scatter(CODES[:2], ["one", "two"]), "labels: expected numbers, got .*; give digits"),
-    "a limit of 0": (lambda: plots.latent_scatter(CODES, LABELS, limit=0), "limit: expected a finite number above 0, got 0"),
+    "a limit of 0": (lambda: plots.latent_scatter(CODES, LABELS, limit=0), "limit: expected a finite number above 0 and at most 1000000.0, got 0"),
     "a limit of NaN": (lambda: plots.latent_scatter(CODES, LABELS, limit=np.nan), "limit: expected a finite number"),
     "other pixels": (lambda: plots.image_grid(np.zeros((4, 700)), columns=2), r"expected images as \(images, 784\)"),
     "images of rank 3": (lambda: plots.image_grid(np.zeros((4, 28, 28)), columns=2), r"got \(4, 28, 28\)"),
@@ -280,7 +280,7 @@ BAD = {
     ),
     "a still without z": (lambda: plots.explorer_still(PICTURES[:1], (0,), CODES, LABELS, limit=3), r"got 1 images and z \(1,\)"),
     "names that keep less than nothing": (
-        lambda: plots.digit_places(CODES, LABELS, apart=-1), "apart: expected a finite number of at least 0, got -1",
+        lambda: plots.digit_places(CODES, LABELS, apart=-1), "apart: expected a finite number from 0 to 1000000.0, got -1",
     ),
     "a landmark of NaN": (
         lambda: plots.loss_curve(HISTORY, landmarks={"a": np.nan}), r"landmarks\['a'\]: expected a finite number, got nan",
