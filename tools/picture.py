@@ -19,7 +19,7 @@ div { flex: 0 0 500px; padding-left: 56px; } h1 { margin: 0 0 24px; font-size: 6
 p { margin: 0; font-size: 30px; line-height: 1.4; color: #333; }
 img { flex: 1; height: 600px; min-width: 0; padding: 0 40px; object-fit: cover; object-position: top left; }
 """
-CARD_TEXT = "An interactive book: every claim is a cell that runs, every picture that could move does."
+CARD_TEXT = "An interactive book: its numbers are checked by cells that run, its pictures move."
 
 
 def draw_card(page: Page) -> None:
