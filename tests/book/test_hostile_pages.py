@@ -13,7 +13,7 @@ from typing import Any
 
 import browser as browser_tool
 import pytest
-from conftest import LIMIT_S, Watched, widget_state
+from conftest import LIMIT_S, Watched, until, widget_state
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 CHAPTER = "kl-closed-form"  # one widget
@@ -136,10 +136,14 @@ def test_one_widget_without_a_state_does_not_take_the_others_with_it(chromium: B
 def test_a_widget_that_comes_late_takes_the_place_of_its_still_picture(chromium: Browser, site: str) -> None:
     context = chromium.new_context()
     page = context.new_page()
+    held: list[Route] = []  # the manager, kept back until the still picture stands
+    page.route(FILES["manager"], lambda route: held.append(route))
     page.goto(f"{site}/book/{CHAPTER}.html")
     page.evaluate(f"vaeStill(document.querySelector('{PLACE}'))")
     expect(page.locator(f"{PLACE} .vae-still")).to_be_visible()
     page.keyboard.press("Shift")
+    until(page, lambda: held, "the page asks for the widgets' manager")
+    held[0].continue_()
     expect(page.locator(f"{PLACE} .vae-widget canvas")).to_be_visible()
     expect(page.locator(f"{PLACE} .vae-still")).to_have_count(0)
     context.close()
