@@ -114,7 +114,8 @@ def train(
         The labels of `validation`, for a conditional VAE.
     callbacks
         Keras callbacks, one or several, called as by `fit`. Where one needs to be called at each batch, batches are taken one by
-        one, which is slower.
+        one, which is slower. A `BackupAndRestore` goes on exactly where it was if it saves at the end of epochs; one that saves
+        in the middle of an epoch repeats that epoch from there, as under `fit`.
     progress
         Whether to show a progress bar.
 
