@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vae_lib.widgets.bundle import FOLDER
 
-NODE = Path(sys.executable).parent / "node"
+# where packages are installed: an environment of other backends takes Node, as all else, from the main one
+_PLACES = [Path(sys.executable).parent, Path(__file__).parents[1] / ".venv" / "bin"]
+NODE = next((place / "node" for place in _PLACES if (place / "node").exists()), _PLACES[0] / "node")
 HEAD = """
 import { readFileSync } from "node:fs";
 const given = JSON.parse(readFileSync(0, "utf-8"));
