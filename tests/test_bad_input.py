@@ -355,13 +355,12 @@ def test_every_public_function_and_each_of_its_arguments_is_tried():
     }
 
 
-@pytest.mark.parametrize("name", CALLS)
+# load_weights needs a file that is there, train takes long: their own tests call them with good arguments
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in ("load_weights", "train")])
 def test_the_good_arguments_are_good(name, tmp_path, monkeypatch):
     """What the battery changes one thing of at a time is taken as it stands; nothing of the caller's is changed or locked."""
     monkeypatch.chdir(tmp_path)
     call, arguments = CALLS[name]
-    if name in ("load_weights", "train"):
-        pytest.skip("tested beside it")
     good = {key: value for key, (value, _) in arguments.items()}
     own = {key: value.copy() for key, value in good.items() if isinstance(value, np.ndarray) and value.flags.writeable}
     given = good | own
