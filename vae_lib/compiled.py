@@ -45,7 +45,7 @@ class _TensorFlow:
     def tensor(self, x: NDArray[Any]) -> Any:
         """Copy an array once; TensorFlow's own conversion holds a second copy for a while.
 
-        TensorFlow works on memory that begins at a multiple of 64 bytes, which NumPy's seldom does.
+        TensorFlow works on memory that begins at a multiple of 64 bytes, and NumPy's rarely does.
         """
         room = np.empty(x.nbytes + 64, np.uint8)
         start = -room.ctypes.data % 64

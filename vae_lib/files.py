@@ -94,7 +94,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     """Write a file that takes the place of another, whole, when the block ends without an error; else nothing changes.
 
     The new file has a random name in the target's folder until then, so that any number of threads and processes can write to one
-    target, and whoever reads it sees one whole file or another. Its permissions are those that the umask leaves.
+    target, and a reader sees one whole file or another. Its permissions are those that the umask leaves.
 
     Parameters
     ----------
