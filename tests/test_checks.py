@@ -121,6 +121,7 @@ def test_an_array_is_returned_itself_and_a_list_converted():
 @pytest.mark.backends
 def test_tensors_of_any_kind_become_arrays(kind):
     import keras
+
     values = np.array([[0.5, 0.25], [1.0, 0.0]], np.float32)
     held = {
         "numpy": lambda: values,
