@@ -27,7 +27,7 @@ class TrainConfig:
     hidden
         Widths of the encoder's hidden layers; the decoder mirrors them.
     beta
-        Weight of the KL term, ≥ 0; 1 gives the ELBO (Higgins et al. 2017, eq. 4).
+        Weight of the KL term, ≥ 0; 1 gives the ELBO (Higgins et al. 2017).
     batch_size
         Images per gradient step, ≥ 1.
     epochs

@@ -227,7 +227,7 @@ def exact_log_px(vae: VAE, x: NDArray[np.float32], *, tol: float = 0.01) -> Exac
 
     References
     ----------
-    Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule", SIAM Review 56, theorem 5.1.
+    Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule", SIAM Review 56, section 5.
     """
     _check_latent_dim(vae)
     x = _checked(vae, x)

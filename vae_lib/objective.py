@@ -119,7 +119,7 @@ def batch_loss(terms: ElboTerms, beta: Tensor, *, kl: Tensor = None) -> Tensor:
 
     References
     ----------
-    Higgins et al. 2017, "beta-VAE", equation 4.
+    Higgins et al. 2017, "beta-VAE".
     """
     if not isinstance(terms, ElboTerms):
         raise ValueError(f"terms: expected ElboTerms, got {type(terms).__name__}; make them with elbo_terms")
